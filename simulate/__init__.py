@@ -1,0 +1,1 @@
+"""Worlds with known truth: PhoSim-style fields and mock star clusters."""
