@@ -1,0 +1,320 @@
+"""TrainingSequence: training sets on disk to batches of fixed size, without TensorFlow."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from astro_io.dataset import open_dataset
+from astro_io.errors import ConfigError, DatasetError
+from astro_io.scene import SceneSource
+from astro_io.truth import MaskRule
+from astro_rcnn.augment import Augmentation
+from astro_rcnn.crops import Crop, mini_masks
+from astro_rcnn.scene_cache import PreparedScene, SceneCache, cut_crop, prepare_scene
+
+Batch = tuple[dict[str, np.ndarray], None]
+
+
+class TrainingSequence(keras.utils.PyDataset):
+    """Batches of crops with their truth, for `keras.Model.fit` on any backend.
+
+    Batch number `index` of epoch `epoch` is a function of `seed`, `epoch` and `index` alone: a
+    resumed run sees what the uninterrupted one would have seen, whatever `threads` is. Epoch
+    after epoch goes on through one endless series of shuffles, so every scene is shown equally
+    often. Pass ``shuffle=False`` to `fit` (its own shuffle draws from an unseeded generator) and
+    `epoch_callback` to it, which tells the sequence the number of the epoch.
+
+    Scenes are prepared by `threads` threads of its own. The ``workers`` of Keras are not used:
+    when they stop early, they hand batches of one epoch to the next.
+
+    Parameters
+    ----------
+    datasets : path or sequence of paths
+        Anything that `astro_io.dataset.open_dataset` opens; several sets are joined.
+    bands : sequence of str
+        Channels, in this order.
+    size : int, (int, int) or None
+        Height and width of the crops in pixels; None: whole images, all of the shape of the
+        first. Images smaller than a crop are filled up with 0 (background).
+    batch_size : int
+        Number N of crops in a batch.
+    max_instances : int
+        Number G of objects in a crop; if there are more, the brightest are kept.
+    mini_mask_size : int
+        Side M of the masks, which are cut to their boxes and resized.
+    mask_rule : MaskRule
+        How a mask is made of a noiseless image.
+    normalization : str
+        One of `astro_io.normalize.METHODS`.
+    normalization_parameters : mapping, optional
+        Parameters of that method.
+    augmentation : callable, optional
+        Policy of `astro_rcnn.augment`, called as ``policy(crop, rng)``.
+    min_visible_fraction, min_visible_px : float, int
+        Part of an object's mask that must lie in the crop, or it is not taught.
+    truth_min_snr : float
+        Fainter true sources are not taught.
+    steps_per_epoch : int, optional
+        Batches in an epoch; by default, enough for every scene to be shown once.
+    shuffle : bool
+        False: scenes in order, and the same crops in every epoch, for validation.
+    seed, epoch : int
+        Where the random numbers come from; not negative.
+    cache_mb : float
+        Memory for prepared scenes.
+    threads : int
+        Threads that prepare the next batches meanwhile; 0: none.
+
+    Raises
+    ------
+    ConfigError
+        If a number is out of range.
+    DatasetError
+        If there is no scene, or a set lacks a band.
+    """
+
+    def __init__(
+        self,
+        datasets: str | Path | Sequence[str | Path],
+        *,
+        bands: Sequence[str],
+        size: int | tuple[int, int] | None,
+        batch_size: int,
+        max_instances: int = 100,
+        mini_mask_size: int = 56,
+        mask_rule: MaskRule | None = None,
+        normalization: str = "zscore",
+        normalization_parameters: Mapping[str, Any] | None = None,
+        augmentation: Augmentation | None = None,
+        min_visible_fraction: float = 0.1,
+        min_visible_px: int = 4,
+        truth_min_snr: float = 0.0,
+        steps_per_epoch: int | None = None,
+        shuffle: bool = True,
+        seed: int = 0,
+        epoch: int = 0,
+        cache_mb: float = 4096.0,
+        threads: int = 1,
+    ) -> None:
+        super().__init__(workers=1)
+        _require_at_least(
+            1, batch_size=batch_size, max_instances=max_instances, mini_mask_size=mini_mask_size
+        )
+        _require_at_least(0, seed=seed, epoch=epoch, threads=threads, cache_mb=cache_mb)
+        self.bands = tuple(bands)
+        self._sources = _open_all(datasets, self.bands)
+        self._first = np.cumsum([0, *(len(source) for source in self._sources)])
+        self.batch_size = batch_size
+        self.max_instances = max_instances
+        self.mini_mask_size = mini_mask_size
+        self.augmentation = augmentation
+        self.shuffle = shuffle
+        self.seed = seed
+        self.epoch = epoch
+        self.steps_per_epoch = steps_per_epoch or -(-self.n_scenes // batch_size)
+        _require_at_least(1, steps_per_epoch=self.steps_per_epoch)
+        self._scene_options: dict[str, Any] = {
+            "bands": self.bands,
+            "mask_rule": mask_rule or MaskRule(),
+            "method": normalization,
+            "method_parameters": dict(normalization_parameters or {}),
+            "truth_min_snr": truth_min_snr,
+        }
+        self._crop_options: dict[str, Any] = {
+            "max_instances": max_instances,
+            "min_visible_fraction": min_visible_fraction,
+            "min_visible_px": min_visible_px,
+        }
+        self._has_whole_images = size is None
+        self.cache = SceneCache(self._load, int(cache_mb * 2**20))
+        self.shape = self._crop_shape(size)
+        self._ahead = _BatchesAhead(self._batch, threads)
+
+    @property
+    def n_scenes(self) -> int:
+        """Number of scenes in all sets together."""
+        return int(self._first[-1])
+
+    @property
+    def num_batches(self) -> int:
+        """Number of batches in an epoch."""
+        return self.steps_per_epoch
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return self.steps_per_epoch
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return one batch of the present epoch.
+
+        Returns
+        -------
+        inputs : dict of ndarray
+            ``image`` (N, H, W, B) float32, normalised; ``gt_class_ids`` (N, G) int32, 0 where
+            there is no object; ``gt_boxes`` (N, G, 4) float32, pixel edges ``y1, x1, y2, x2`` in
+            the crop; ``gt_masks`` (N, G, M, M) uint8, 1 on the object, each filling its box.
+            Objects come first, padding with 0 last.
+        targets : None
+            The network makes its targets from the inputs.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        return self._ahead.get(self.epoch, index, len(self)), None
+
+    def epoch_callback(self) -> keras.callbacks.Callback:
+        """Return a callback that keeps `epoch` at the number of the epoch that `fit` is in."""
+        return keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs=None: setattr(self, "epoch", epoch)
+        )
+
+    def close(self) -> None:
+        """Stop the threads and close the files."""
+        self._ahead.close()
+        for source in self._sources:
+            source.close()
+
+    def crop(self, position: int) -> Crop:
+        """Return crop number `position` of the endless series, augmented.
+
+        Crop ``k`` of batch ``index`` of an epoch is number
+        ``(epoch * steps_per_epoch + index) * batch_size + k``.
+        """
+        rng = np.random.default_rng([self.seed, position])
+        scene = self.cache[self._scene_number(position)]
+        height, width = scene.image.shape[:2]
+        y1 = int(rng.integers(max(height - self.shape[0], 0) + 1))
+        x1 = int(rng.integers(max(width - self.shape[1], 0) + 1))
+        crop = cut_crop(scene, y1, x1, self.shape, **self._crop_options)
+        return crop if self.augmentation is None else self.augmentation(crop, rng)
+
+    def _scene_number(self, position: int) -> int:
+        """Return the scene of a place in the endless series of shuffles."""
+        n_rounds, place = divmod(position, self.n_scenes)
+        if not self.shuffle:
+            return place
+        order = np.random.default_rng([self.seed, n_rounds, 1]).permutation(self.n_scenes)
+        return int(order[place])
+
+    def _batch(self, epoch: int, index: int) -> dict[str, np.ndarray]:
+        """Make one batch."""
+        step = (epoch if self.shuffle else 0) * self.steps_per_epoch + index
+        first = step * self.batch_size
+        crops = [self.crop(first + k) for k in range(self.batch_size)]
+        return stack_crops(crops, self.max_instances, self.mini_mask_size)
+
+    def _load(self, number: int) -> PreparedScene:
+        """Read and prepare one scene."""
+        which = int(np.searchsorted(self._first, number, side="right")) - 1
+        scene = self._sources[which][number - int(self._first[which])]
+        prepared = prepare_scene(scene, **self._scene_options)
+        found = prepared.image.shape[:2]
+        if self._has_whole_images and number > 0 and found != self.shape:
+            raise DatasetError(
+                f"{scene.name}: expected the {self.shape[0]}x{self.shape[1]} px of the first "
+                f"scene; found {found[0]}x{found[1]}. Train on crops: give a crop size."
+            )
+        return prepared
+
+    def _crop_shape(self, size: int | tuple[int, int] | None) -> tuple[int, int]:
+        """Return height and width of the crops."""
+        if size is None:
+            return self.cache[0].image.shape[:2]
+        shape = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+        _require_at_least(1, size=min(shape))
+        return shape
+
+
+def stack_crops(
+    crops: Sequence[Crop], max_instances: int, mini_mask_size: int
+) -> dict[str, np.ndarray]:
+    """Join crops of one shape into a batch, padded to a fixed number of objects.
+
+    Parameters
+    ----------
+    crops : sequence of N Crop
+        At least one; each with no more than `max_instances` objects.
+    max_instances : int
+        Number G of objects in the result.
+    mini_mask_size : int
+        Side M of the masks.
+
+    Returns
+    -------
+    dict of ndarray
+        As `TrainingSequence` returns it.
+    """
+    n_images = len(crops)
+    class_ids = np.zeros((n_images, max_instances), np.int32)
+    boxes = np.zeros((n_images, max_instances, 4), np.float32)
+    masks = np.zeros((n_images, max_instances, mini_mask_size, mini_mask_size), np.uint8)
+    for row, crop in enumerate(crops):
+        n_objects = len(crop)
+        class_ids[row, :n_objects] = crop.class_ids
+        boxes[row, :n_objects] = crop.boxes
+        masks[row, :n_objects] = mini_masks(crop.masks, mini_mask_size)
+    image = np.stack([crop.image for crop in crops])
+    return {"image": image, "gt_class_ids": class_ids, "gt_boxes": boxes, "gt_masks": masks}
+
+
+class _BatchesAhead:
+    """Make the batches that will be asked for next in threads."""
+
+    def __init__(self, make: Callable[[int, int], dict[str, np.ndarray]], threads: int) -> None:
+        self._make = make
+        self._pool = ThreadPoolExecutor(threads, "batch") if threads else None
+        self._n_ahead = 2 * threads
+        self._pending: dict[tuple[int, int], Future[dict[str, np.ndarray]]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, epoch: int, index: int, n_batches: int) -> dict[str, np.ndarray]:
+        """Return a batch and start making those that follow it in its epoch."""
+        if self._pool is None:
+            return self._make(epoch, index)
+        wanted = [(epoch, i) for i in range(index, min(index + self._n_ahead + 1, n_batches))]
+        with self._lock:
+            for key in set(self._pending) - set(wanted):
+                self._pending.pop(key).cancel()
+            for key in wanted:
+                if key not in self._pending:
+                    self._pending[key] = self._pool.submit(self._make, *key)
+            future = self._pending.pop(wanted[0])
+        return future.result()
+
+    def close(self) -> None:
+        """Give up what is not finished."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def _open_all(
+    datasets: str | Path | Sequence[str | Path], bands: tuple[str, ...]
+) -> list[SceneSource]:
+    """Open the sets and check that they can serve."""
+    paths = [datasets] if isinstance(datasets, str | Path) else list(datasets)
+    sources = [open_dataset(path) for path in paths]
+    for path, source in zip(paths, sources, strict=True):
+        missing = [band for band in bands if band not in source.bands]
+        if missing:
+            raise DatasetError(
+                f"{path}: expected bands {', '.join(bands)}; found {', '.join(source.bands)}. "
+                f"Train on the bands that all sets have, or add {', '.join(missing)}."
+            )
+        if len(source) == 0:
+            raise DatasetError(f"{path}: holds no scene. Make some with simulate.fields.")
+    if not sources:
+        raise DatasetError("no training set given: name at least one.")
+    return sources
+
+
+def _require_at_least(least: int, **values: float) -> None:
+    """Raise unless every value is at least `least`."""
+    for name, value in values.items():
+        if value < least:
+            raise ConfigError(f"training data: {name} must be at least {least}; found {value}.")
