@@ -1,0 +1,318 @@
+"""Model and training settings: the single place for defaults, units and checks.
+
+The defaults of `ModelConfig` and `TargetConfig` are those of Astro R-CNN (Burke et al. 2019,
+MNRAS 490, 3952) as its released code sets them; ``configs/astro_rcnn.toml`` holds what we use
+instead.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from astro_io.errors import ConfigError
+
+TRUNKS = ("resnet101", "resnet50", "compact")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network: what it sees, its layers, and how it turns outputs into detections.
+
+    Attributes
+    ----------
+    bands : tuple of str
+        Bands in channel order.
+    class_names : tuple of str
+        Classes, background first.
+    trunk : {"resnet101", "resnet50", "compact"}
+        Feature extractor.
+    trunk_widths, trunk_blocks : tuple of int
+        Channels and residual blocks of stages 1 to 5 of the compact trunk (strides 2 to 32).
+    is_batch_norm_frozen : bool
+        Use the moving statistics in training too.
+    fpn_width, rpn_width, class_head_width, mask_head_width, mask_head_depth : int
+        Channels (and number of convolutions) of the pyramid and the heads.
+    rpn_levels, roi_levels : tuple of int
+        Pyramid levels (stride ``2**level``) that propose, and that regions are pooled from.
+    anchor_scales : tuple of float
+        Anchor size in pixels for each of `rpn_levels`.
+    anchor_ratios : tuple of float
+        Width over height.
+    anchor_stride : int
+        Place anchors at every n-th cell.
+    canonical_size_px, canonical_level : float, int
+        A region of this size is pooled from this level; each factor two moves a level.
+    is_canonical_size_relative : bool
+        Measure the size in units of ``sqrt(image area)`` as the released weights need.
+    mean_pixel : tuple of float
+        Subtracted from each normalised band; one number serves all.
+    normalization : str
+        One of ``astro_io.normalize.METHODS``.
+    normalization_softening : float
+        Softening of the asinh stretch in units of the sky noise.
+    min_confidence, detection_nms_iou, max_detections
+        A detection has at least this score; overlaps above this IoU are suppressed.
+    """
+
+    bands: tuple[str, ...] = ("z", "r", "g")
+    class_names: tuple[str, ...] = ("background", "star", "galaxy")
+    normalization: str = "paper"
+    normalization_softening: float = 1.0
+    mean_pixel: tuple[float, ...] = (-200.0,)
+    trunk: Literal["resnet101", "resnet50", "compact"] = "resnet101"
+    trunk_widths: tuple[int, ...] = (32, 64, 128, 192, 256)
+    trunk_blocks: tuple[int, ...] = (1, 2, 2, 2, 1)
+    is_batch_norm_frozen: bool = True
+    fpn_width: int = 256
+    rpn_levels: tuple[int, ...] = (2, 3, 4, 5, 6)
+    roi_levels: tuple[int, ...] = (2, 3, 4, 5)
+    anchor_scales: tuple[float, ...] = (8.0, 16.0, 32.0, 64.0, 128.0)
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_stride: int = 1
+    rpn_width: int = 512
+    rpn_box_std: tuple[float, ...] = (0.1, 0.1, 0.2, 0.2)
+    rpn_nms_iou: float = 0.7
+    pre_nms_limit: int = 6000
+    post_nms_train: int = 2000
+    post_nms_inference: int = 1000
+    canonical_size_px: float = 224.0
+    canonical_level: int = 4
+    is_canonical_size_relative: bool = True
+    pool_size: int = 7
+    mask_pool_size: int = 14
+    class_head_width: int = 1024
+    mask_head_width: int = 256
+    mask_head_depth: int = 4
+    box_std: tuple[float, ...] = (0.1, 0.1, 0.2, 0.2)
+    min_confidence: float = 0.5
+    detection_nms_iou: float = 0.3
+    is_nms_class_agnostic: bool = True
+    max_detections: int = 300
+
+    def __post_init__(self) -> None:
+        """Refuse settings that cannot work together."""
+        if self.trunk not in TRUNKS:
+            raise ConfigError(
+                f"[model]: trunk '{self.trunk}' unknown; choose one of {', '.join(TRUNKS)}."
+            )
+        if len(self.anchor_scales) != len(self.rpn_levels):
+            raise ConfigError(
+                f"[model]: expected one anchor scale for each of the {len(self.rpn_levels)} "
+                f"rpn_levels; found {len(self.anchor_scales)}."
+            )
+        if len(self.mean_pixel) not in (1, len(self.bands)):
+            raise ConfigError(
+                f"[model]: mean_pixel has {len(self.mean_pixel)} values for "
+                f"{len(self.bands)} bands; give one, or one a band."
+            )
+        lowest = 1 if self.trunk == "compact" else 2
+        if min(self.rpn_levels + self.roi_levels) < lowest:
+            raise ConfigError(
+                f"[model]: the {self.trunk} trunk has no pyramid level under {lowest}; "
+                f"found rpn_levels {self.rpn_levels}, roi_levels {self.roi_levels}."
+            )
+        if not 0.0 <= self.min_confidence <= 1.0:
+            raise ConfigError(
+                f"[model]: min_confidence must lie in 0..1; found {self.min_confidence}."
+            )
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.class_names)
+
+    @property
+    def size_multiple(self) -> int:
+        """Image sides are padded to a multiple of this many pixels."""
+        return 2 ** max(self.rpn_levels + self.roi_levels + (5,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetConfig:
+    """What the network is asked to say in training, and how much each loss weighs.
+
+    Attributes
+    ----------
+    rpn_anchors : int
+        Anchors an image that the proposal losses look at, half of them positive at most.
+    rpn_positive_iou, rpn_negative_iou : float
+        Anchors above and below are positive and negative; between, neutral.
+    n_rois, roi_positive_fraction, roi_positive_iou
+        Regions an image for the heads, and how many of them may hold a source.
+    has_truth_proposals : bool
+        Add the true boxes to the proposals.
+    is_padding_background : bool
+        Count zero-padded regions as background in the class loss (as the original does).
+    is_negative_count_tied : bool
+        Keep the number of negatives in proportion to the positives found (as the original
+        does) instead of filling up with negatives.
+    loss_weights : tuple of float
+        RPN class, RPN box, class, box, mask.
+    weight_decay : float
+        L2 coefficient; each tensor's sum of squares is divided by its size.
+    """
+
+    rpn_anchors: int = 512
+    rpn_positive_iou: float = 0.7
+    rpn_negative_iou: float = 0.3
+    n_rois: int = 250
+    roi_positive_fraction: float = 0.33
+    roi_positive_iou: float = 0.5
+    has_truth_proposals: bool = False
+    is_padding_background: bool = True
+    is_negative_count_tied: bool = True
+    loss_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0)
+    weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if len(self.loss_weights) != 5:
+            raise ConfigError(
+                "[targets]: expected five loss_weights (rpn class, rpn box, class, box, mask); "
+                f"found {len(self.loss_weights)}."
+            )
+        if not 0 < self.roi_positive_fraction < 1:
+            raise ConfigError(
+                "[targets]: roi_positive_fraction must lie between 0 and 1; "
+                f"found {self.roi_positive_fraction}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Training and validation sets and how crops are cut from them.
+
+    Attributes
+    ----------
+    training, validation : tuple of str
+        Paths of data sets.
+    crop : int
+        Side of the square training crop in pixels; 0 takes whole images.
+    batch_size, max_instances : int
+        Crops a batch; true sources a crop at most.
+    augmentation : {"dihedral", "paper", "none"}
+        Named policy, or ``module:function`` returning an imgaug augmenter.
+    truth_min_snr : float
+        Sources fainter than this are not asked for.
+    mask_rule : {"peak", "isophote"}
+        Peak fraction (the paper) or isophote.
+    cache_mb, workers : int
+        Memory for decoded scenes; loading processes (0: none).
+    """
+
+    training: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    crop: int = 0
+    batch_size: int = 4
+    max_instances: int = 300
+    augmentation: str = "paper"
+    truth_min_snr: float = 0.0
+    mask_rule: str = "peak"
+    cache_mb: int = 4000
+    workers: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """One stage of the schedule.
+
+    Attributes
+    ----------
+    until_epoch : int
+        The stage ends with this epoch (counted from the start of training).
+    learning_rate : float
+        At the start of the stage.
+    layers : {"heads", "all"}
+        Which layers learn: ``heads`` leaves the trunk as it is.
+    final_learning_rate : float
+        A cosine leads from `learning_rate` to this; negative means constant.
+    """
+
+    until_epoch: int = 1
+    learning_rate: float = 1e-3
+    layers: Literal["heads", "all"] = "all"
+    final_learning_rate: float = -1.0
+
+    def __post_init__(self) -> None:
+        """Check the words and numbers."""
+        if self.layers not in ("heads", "all"):
+            raise ConfigError(
+                f"[schedule]: layers is 'heads' or 'all'; found '{self.layers}'."
+            )
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise ConfigError(
+                f"[schedule]: learning_rate must be positive; found {self.learning_rate}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Optimiser settings.
+
+    Attributes
+    ----------
+    name : {"sgd", "adamw"}
+        SGD with momentum (the paper) or AdamW.
+    momentum : float
+        Of SGD.
+    clip_norm : float
+        Global gradient norm is clipped at this.
+    warmup_steps : int
+        The learning rate rises linearly over so many first steps.
+    ema_momentum : float
+        Exponential moving average of the weights; 0 switches it off.
+    """
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.9
+    clip_norm: float = 5.0
+    warmup_steps: int = 0
+    ema_momentum: float = 0.0
+
+
+PAPER_SCHEDULE = (
+    StageConfig(until_epoch=15, learning_rate=1e-3, layers="heads"),
+    StageConfig(until_epoch=25, learning_rate=1e-4),
+    StageConfig(until_epoch=35, learning_rate=1e-5),
+    StageConfig(until_epoch=50, learning_rate=1e-6),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes
+    ----------
+    name : str
+        Name of the weights that come out.
+    init : str
+        ``random``, ``coco`` (downloaded), or a weights file.
+    steps_per_epoch, validation_steps : int
+        Batches an epoch.
+    seed : int
+        Of everything random in the run.
+    schedule : tuple of StageConfig
+        Stages in order.
+    """
+
+    name: str = "astro-rcnn"
+    init: str = "random"
+    steps_per_epoch: int = 62
+    validation_steps: int = 10
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    targets: TargetConfig = field(default_factory=TargetConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: tuple[StageConfig, ...] = PAPER_SCHEDULE
+
+    def __post_init__(self) -> None:
+        """Check that stages follow one another."""
+        ends = [stage.until_epoch for stage in self.schedule]
+        if not ends or ends != sorted(set(ends)):
+            raise ConfigError(
+                f"[schedule]: until_epoch must rise from stage to stage; found {ends}."
+            )

@@ -1,0 +1,358 @@
+"""The network put together: wiring only, the parts live in their own files."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from astro_rcnn import losses
+from astro_rcnn.anchors import pyramid_anchors
+from astro_rcnn.boxes import clip_boxes, decode_boxes, non_max_suppression, normalize_boxes
+from astro_rcnn.config import ModelConfig, TargetConfig
+from astro_rcnn.fpn import feature_pyramid
+from astro_rcnn.heads import class_box_head, mask_head
+from astro_rcnn.resnet import compact, resnet
+from astro_rcnn.roi_align import assign_levels, pyramid_roi_align
+from astro_rcnn.rpn import proposal_network, propose
+from astro_rcnn.targets import anchor_targets, region_targets
+
+LOSS_NAMES = ("rpn_class", "rpn_bbox", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask")
+
+
+def feature_network(config: ModelConfig) -> keras.Model:
+    """Build trunk and pyramid: (N, H, W, B) to one map for each level, ascending.
+
+    H and W are multiples of ``config.size_multiple``.
+    """
+    image = layers.Input((None, None, len(config.bands)), name="image")
+    if config.trunk == "compact":
+        features = compact(
+            image,
+            widths=config.trunk_widths,
+            blocks=config.trunk_blocks,
+            is_frozen=config.is_batch_norm_frozen,
+        )
+    else:
+        features = resnet(image, depth=config.trunk, is_frozen=config.is_batch_norm_frozen)
+    pyramid = feature_pyramid(features, width=config.fpn_width, levels=pyramid_levels(config))
+    return keras.Model(image, pyramid, name="features")
+
+
+def pyramid_levels(config: ModelConfig) -> tuple[int, ...]:
+    """Every level from the finest to the coarsest that proposals or regions need."""
+    wanted = config.rpn_levels + config.roi_levels
+    return tuple(range(min(wanted), max(wanted) + 1))
+
+
+class MaskRCNN(keras.Model):
+    """Mask R-CNN on normalised images of any number of bands and any size.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Layers and inference settings.
+    targets : TargetConfig, optional
+        Targets and losses; only training reads them.
+    seed : int
+        Of the random choice of anchors and regions in training.
+
+    Notes
+    -----
+    Called with a dict that holds ``image`` (N, H, W, B) and truth (``gt_class_ids`` (N, G),
+    ``gt_boxes`` (N, G, 4) pixel edges, ``gt_masks`` (N, G, M, M)) it returns the five losses;
+    called with an image alone it returns what `detect` does. H and W are multiples of
+    ``config.size_multiple``; images without a source are allowed.
+    """
+
+    def __init__(
+        self, config: ModelConfig, targets: TargetConfig | None = None, *, seed: int = 0
+    ) -> None:
+        super().__init__(name="mask_rcnn")
+        self.settings = config
+        self.target_settings = targets or TargetConfig()
+        self.features = feature_network(config)
+        self.rpn = proposal_network(
+            width=config.fpn_width,
+            channels=config.rpn_width,
+            n_ratios=len(config.anchor_ratios),
+            stride=config.anchor_stride,
+        )
+        self.class_head = class_box_head(
+            pool_size=config.pool_size,
+            width=config.fpn_width,
+            channels=config.class_head_width,
+            n_classes=config.n_classes,
+            is_frozen=config.is_batch_norm_frozen,
+        )
+        self.mask_head = mask_head(
+            pool_size=config.mask_pool_size,
+            width=config.fpn_width,
+            channels=config.mask_head_width,
+            depth=config.mask_head_depth,
+            n_classes=config.n_classes,
+            is_frozen=config.is_batch_norm_frozen,
+        )
+        self.random = keras.random.SeedGenerator(seed)
+        self.loss_trackers = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
+        self.built = True
+
+    # === forward pieces ===
+
+    def pyramid(self, image, training: bool = False):
+        """Normalised image (N, H, W, B) to feature maps, one for each pyramid level."""
+        mean = np.array(self.settings.mean_pixel, np.float32)
+        image = image - mean if np.any(mean) else image
+        return self.features(image, training=training)
+
+    def score_anchors(self, pyramid, training: bool = False):
+        """Class logits (N, A, 2) and deltas (N, A, 4) of all anchors."""
+        levels = pyramid_levels(self.settings)
+        outputs = [
+            self.rpn(pyramid[levels.index(level)], training=training)
+            for level in self.settings.rpn_levels
+        ]
+        logits, deltas = zip(*outputs, strict=True)
+        return ops.concatenate(logits, axis=1), ops.concatenate(deltas, axis=1)
+
+    def anchors(self, shape: tuple[int, int]) -> np.ndarray:
+        """Anchors in pixels, shape (A, 4), for an image of `shape`."""
+        config = self.settings
+        return pyramid_anchors(
+            shape,
+            levels=config.rpn_levels,
+            scales=config.anchor_scales,
+            ratios=config.anchor_ratios,
+            stride=config.anchor_stride,
+        )
+
+    def propose(self, logits, deltas, shape: tuple[int, int], n_proposals: int):
+        """Proposals (N, n_proposals, 4), normalised frame, from scored anchors."""
+        config = self.settings
+        return propose(
+            ops.softmax(ops.cast(logits, "float32"), axis=-1)[..., 1],
+            deltas,
+            ops.convert_to_tensor(normalize_boxes(self.anchors(shape), shape)),
+            box_std=config.rpn_box_std,
+            n_before=config.pre_nms_limit,
+            n_proposals=n_proposals,
+            iou_threshold=config.rpn_nms_iou,
+        )
+
+    def pool(self, pyramid, boxes, shape: tuple[int, int], size: int):
+        """RoIAlign of boxes (N, R, 4), normalised frame, to (N R, size, size, C)."""
+        config = self.settings
+        levels = pyramid_levels(config)
+        maps = [pyramid[levels.index(level)] for level in config.roi_levels]
+        canonical = config.canonical_size_px / np.sqrt(float(shape[0] * shape[1]))
+        index = assign_levels(
+            boxes,
+            config.roi_levels,
+            canonical_size=canonical,
+            canonical_level=config.canonical_level,
+        )
+        pooled = pyramid_roi_align(maps, boxes, index, size)
+        return ops.reshape(pooled, (-1, size, size, config.fpn_width))
+
+    def classify(self, pyramid, boxes, shape: tuple[int, int], training: bool = False):
+        """Class logits (N, R, C) and deltas (N, R, C, 4) of boxes (N, R, 4)."""
+        pooled = self.pool(pyramid, boxes, shape, self.settings.pool_size)
+        logits, deltas = self.class_head(pooled, training=training)
+        n_boxes, n_classes = boxes.shape[1], self.settings.n_classes
+        return (
+            ops.reshape(logits, (-1, n_boxes, n_classes)),
+            ops.reshape(deltas, (-1, n_boxes, n_classes, 4)),
+        )
+
+    def draw_masks(self, pyramid, boxes, shape: tuple[int, int], training: bool = False):
+        """Mask probabilities (N, R, S, S, C) of boxes (N, R, 4)."""
+        pooled = self.pool(pyramid, boxes, shape, self.settings.mask_pool_size)
+        masks = self.mask_head(pooled, training=training)
+        side = 2 * self.settings.mask_pool_size
+        return ops.reshape(masks, (-1, boxes.shape[1], side, side, self.settings.n_classes))
+
+    # === inference ===
+
+    def detect(self, image, window=None):
+        """Find sources, without their masks.
+
+        Parameters
+        ----------
+        image : tensor, shape (N, H, W, B)
+            Normalised pixels.
+        window : tensor, shape (N, 4), optional
+            Pixel box of the real image inside the padded one.
+
+        Returns
+        -------
+        dict of tensor
+            ``pyramid`` (list of maps); ``boxes`` (N, D, 4) normalised frame, ``class_ids``
+            (N, D) with 0 for unused rows, ``scores`` (N, D), ``probabilities`` (N, D, C); best
+            score first.
+        """
+        config = self.settings
+        shape = (image.shape[1], image.shape[2])
+        pyramid = self.pyramid(image)
+        logits, deltas = self.score_anchors(pyramid)
+        rois = self.propose(logits, deltas, shape, config.post_nms_inference)
+        class_logits, class_deltas = self.classify(pyramid, rois, shape)
+        if window is None:
+            window = np.array([0, 0, *shape], np.float32)
+        window = normalize_boxes(ops.cast(window, "float32"), shape)
+        found = refine_detections(rois, class_logits, class_deltas, window, config)
+        return {"pyramid": pyramid, **found}
+
+    # === training ===
+
+    def call(self, inputs, training: bool = False):
+        """Losses where truth is given, detections otherwise."""
+        if isinstance(inputs, dict) and "gt_boxes" in inputs:
+            return self._truth_losses(inputs, training)
+        return self.detect(inputs["image"] if isinstance(inputs, dict) else inputs)
+
+    def _truth_losses(self, inputs, training: bool):
+        config, targets = self.settings, self.target_settings
+        image, gt_boxes = inputs["image"], ops.cast(inputs["gt_boxes"], "float32")
+        shape = (image.shape[1], image.shape[2])
+        pyramid = self.pyramid(image, training)
+        logits, deltas = self.score_anchors(pyramid, training)
+        anchors = ops.convert_to_tensor(self.anchors(shape))
+        match, target_deltas = anchor_targets(
+            anchors,
+            gt_boxes,
+            keras.random.uniform(ops.shape(logits)[:2], seed=self.random),
+            n_sampled=targets.rpn_anchors,
+            positive_iou=targets.rpn_positive_iou,
+            negative_iou=targets.rpn_negative_iou,
+            box_std=config.rpn_box_std,
+        )
+        proposals = self.propose(logits, deltas, shape, config.post_nms_train)
+        head_losses = self.region_losses(pyramid, proposals, inputs, shape, training)
+        return {
+            "rpn_class": losses.anchor_class_loss(match, logits),
+            "rpn_bbox": losses.anchor_box_loss(match, target_deltas, deltas),
+            **head_losses,
+        }
+
+    def region_losses(self, pyramid, proposals, inputs, shape, training: bool = False):
+        """Class, box and mask loss of given proposals (N, R, 4), normalised frame."""
+        config, targets = self.settings, self.target_settings
+        gt_class_ids = ops.cast(inputs["gt_class_ids"], "int32")
+        gt_boxes = normalize_boxes(ops.cast(inputs["gt_boxes"], "float32"), shape)
+        if targets.has_truth_proposals:
+            real = ops.cast((gt_class_ids > 0)[..., None], "float32")
+            proposals = ops.concatenate([proposals, gt_boxes * real], axis=1)
+        wanted = region_targets(
+            proposals,
+            gt_class_ids,
+            gt_boxes,
+            inputs["gt_masks"],
+            keras.random.uniform(ops.shape(proposals)[:2], seed=self.random),
+            n_rois=targets.n_rois,
+            positive_fraction=targets.roi_positive_fraction,
+            positive_iou=targets.roi_positive_iou,
+            box_std=config.box_std,
+            mask_size=2 * config.mask_pool_size,
+            is_negative_count_tied=targets.is_negative_count_tied,
+        )
+        wanted = {name: ops.stop_gradient(value) for name, value in wanted.items()}
+        n_positive = wanted["deltas"].shape[1]
+        positive_ids = wanted["class_ids"][:, :n_positive]
+        logits, deltas = self.classify(pyramid, wanted["rois"], shape, training)
+        masks = self.draw_masks(pyramid, wanted["rois"][:, :n_positive], shape, training)
+        is_counted = wanted["is_used"]
+        if targets.is_padding_background:
+            is_counted = ops.ones_like(is_counted)
+        return {
+            "mrcnn_class": losses.class_loss(wanted["class_ids"], logits, is_counted),
+            "mrcnn_bbox": losses.box_loss(positive_ids, wanted["deltas"], deltas[:, :n_positive]),
+            "mrcnn_mask": losses.mask_loss(positive_ids, wanted["masks"], masks),
+        }
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training: bool = True
+    ):
+        """Weighted sum of the five losses and weight decay."""
+        weights = self.target_settings.loss_weights
+        total = sum(
+            weight * y_pred[name] for weight, name in zip(weights, LOSS_NAMES, strict=True)
+        )
+        if self.target_settings.weight_decay > 0.0:
+            total = total + losses.weight_decay(
+                self.trainable_variables, self.target_settings.weight_decay
+            )
+        return total
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Average each loss over the epoch."""
+        for tracker in self.loss_trackers:
+            tracker.update_state(y_pred[tracker.name])
+        return self.get_metrics_result()
+
+
+def refine_detections(rois, logits, deltas, window, config: ModelConfig):
+    """Turn classified regions into final detections.
+
+    The best class of each region moves it by that class's deltas; background and scores under
+    the minimum are dropped (not at 0: the filter is then off); non-maximum suppression, within
+    each class or across classes.
+
+    Parameters
+    ----------
+    rois : tensor, shape (N, R, 4)
+        Normalised frame; rows of zeros are padding.
+    logits, deltas : tensor, shapes (N, R, C) and (N, R, C, 4)
+    window : tensor, shape (4,) or (N, 4)
+        Normalised box of the real image inside the padded one.
+
+    Returns
+    -------
+    dict of tensor
+        ``boxes`` (N, D, 4), ``class_ids`` (N, D), ``scores`` (N, D), ``probabilities``
+        (N, D, C), ``roi_index`` (N, D); zeros in unused rows.
+    """
+    probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+    class_ids = ops.argmax(probabilities, axis=-1)
+    scores = ops.max(probabilities, axis=-1)
+    of_class = ops.take_along_axis(
+        ops.cast(deltas, "float32"), ops.cast(class_ids, "int32")[..., None, None], axis=2
+    )[:, :, 0]
+    boxes = decode_boxes(rois, of_class * np.array(config.box_std, np.float32))
+    window = ops.reshape(window, (-1, 1, 4))
+    boxes = clip_boxes(boxes, window)
+    keep = class_ids > 0
+    if config.min_confidence > 0.0:
+        keep = ops.logical_and(keep, scores >= config.min_confidence)
+    ranked = ops.where(keep, scores, -1.0)
+    separate = 0.0 if config.is_nms_class_agnostic else 2.0
+    shifted = boxes + separate * ops.cast(class_ids, "float32")[..., None]
+
+    def suppress(one_image):
+        image_boxes, image_scores = one_image
+        index, is_valid = non_max_suppression(
+            image_boxes,
+            image_scores,
+            max_boxes=config.max_detections,
+            iou_threshold=config.detection_nms_iou,
+        )
+        return index, ops.cast(is_valid, "float32")
+
+    index, is_valid = ops.map(suppress, (shifted, ranked))
+    return {
+        "boxes": ops.take_along_axis(boxes, index[..., None], axis=1) * is_valid[..., None],
+        "class_ids": ops.take_along_axis(ops.cast(class_ids, "int32"), index, axis=1)
+        * ops.cast(is_valid, "int32"),
+        "scores": ops.take_along_axis(scores, index, axis=1) * is_valid,
+        "probabilities": ops.take_along_axis(probabilities, index[..., None], axis=1)
+        * is_valid[..., None],
+        "roi_index": index,
+    }
+
+
+def build_model(
+    config: ModelConfig, targets: TargetConfig | None = None, *, seed: int = 0
+) -> MaskRCNN:
+    """Build the network of `config` with random weights drawn from `seed`."""
+    keras.utils.set_random_seed(seed)
+    return MaskRCNN(config, targets, seed=seed)
+
