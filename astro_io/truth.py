@@ -106,7 +106,7 @@ def mask_from_stamp(
     if rule.kind == "peak":
         threshold = rule.star_threshold if class_id == STAR else rule.galaxy_threshold
         light = _relative_brightness(pixels, rule.band, tuple(bands))
-        mask = light > threshold
+        mask: np.ndarray = light > threshold
     else:
         if sky_sigma is None:
             raise ConfigError(
