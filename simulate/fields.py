@@ -1,0 +1,119 @@
+"""Command: simulate fields of stars and galaxies with the truth of every source.
+
+``python -m simulate.fields --preset decam-paper --n 1000 --seed 1 --output train.h5 --workers 2``
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from astro_io.cli import (
+    DONE,
+    add_common_arguments,
+    configure_logging,
+    new_parser,
+    progress,
+    run,
+    summary,
+)
+from astro_io.errors import ConfigError
+from simulate.config import load_preset, preset_names
+
+FORMATS = ("hdf5", "astro-rcnn", "coco")
+_HDF5_SUFFIXES = (".h5", ".hdf5")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = new_parser("simulate.fields", __doc__.splitlines()[0].removeprefix("Command: "))
+    parser.add_argument(
+        "--preset",
+        required=True,
+        metavar="NAME",
+        help=f"{', '.join(preset_names())}, or a .toml file",
+    )
+    parser.add_argument("--n", type=int, required=True, help="number of fields")
+    parser.add_argument(
+        "--first", type=int, default=0, metavar="I", help="index of the first field (default 0)"
+    )
+    parser.add_argument("--workers", type=int, default=1, metavar="K", help="processes")
+    parser.add_argument("--format", choices=FORMATS, default="hdf5", help="default hdf5")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting, for example stars.density_arcmin2=[5,5]; repeatable",
+    )
+    parser.add_argument(
+        "--preview", action="store_true", help="also write a colour mosaic with truth outlines"
+    )
+    add_common_arguments(
+        parser, output="training set: a .h5 file, or a folder (HDF5: fields.h5 in it)"
+    )
+    return parser
+
+
+def output_path(output: Path, file_format: str) -> Path:
+    """Return where the training set goes: the file itself for HDF5, else the folder."""
+    if file_format != "hdf5" or output.suffix in _HDF5_SUFFIXES:
+        return output
+    return output / "fields.h5"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    return run(_main, argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = build_parser().parse_args(argv)
+    configure_logging(args)
+    for name, least in (("n", 0), ("workers", 1), ("seed", 0), ("first", 0)):
+        if getattr(args, name) < least:
+            raise ConfigError(
+                f"--{name}: expected at least {least}; found {getattr(args, name)}."
+            )
+    config = load_preset(args.preset, tuple(args.overrides))
+    path = output_path(args.output, args.format)
+
+    from simulate.pool import make_fields
+    from simulate.writers import open_writer
+
+    start = time.perf_counter()
+    n_sources = n_new = 0
+    with open_writer(
+        path,
+        args.format,
+        config=config,
+        preset=args.preset,
+        seed=args.seed,
+        n_planned=args.n,
+        overwrite=args.overwrite,
+    ) as writer:
+        todo = [i for i in range(args.first, args.first + args.n) if i not in writer.done]
+        scenes = make_fields(config, seed=args.seed, indices=todo, workers=args.workers)
+        for scene in progress(
+            scenes, description="fields", total=len(todo), unit="field"
+        ):
+            writer.write(scene)
+            n_new += 1
+            n_sources += len(scene)
+    if args.preview:
+        from simulate.preview import write_preview
+
+        write_preview(path, path.with_name(f"{path.stem}.preview.png"))
+    seconds = time.perf_counter() - start
+    summary(
+        f"{path}: {n_new} new fields of {args.n}, {n_sources} sources with truth, "
+        f"{seconds:.1f} s ({seconds / max(n_new, 1):.2f} s a field)"
+    )
+    return DONE
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

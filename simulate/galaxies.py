@@ -1,0 +1,213 @@
+"""Galaxies: counts, redshifts, colours, sizes, bulges, disks, clusters of galaxies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simulate.config import ClusterConfig, GalaxyConfig
+from simulate.sources import GALAXY, Sources, draw_counts
+from simulate.stars import magnitudes_in_bands
+
+# Observed colours against redshift of an elliptical and of a late spiral (Sbc to Scd);
+# after the templates of Coleman, Wu & Weedman 1980, ApJS 43, 393, carried through g, r, z.
+_TRACK_Z = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.1, 1.5, 2.5])
+_RED_GR = np.array([0.72, 0.95, 1.22, 1.48, 1.68, 1.78, 1.75, 1.65, 1.5, 1.2, 0.9])
+_RED_RZ = np.array([0.58, 0.66, 0.73, 0.84, 1.0, 1.2, 1.65, 2.0, 2.1, 1.9, 1.5])
+_BLUE_GR = np.array([0.40, 0.50, 0.62, 0.75, 0.82, 0.78, 0.62, 0.45, 0.35, 0.28, 0.25])
+_BLUE_RZ = np.array([0.28, 0.32, 0.36, 0.40, 0.48, 0.58, 0.78, 0.85, 0.8, 0.6, 0.35])
+
+# Half-light radius against magnitude, Miller et al. 2013, MNRAS 429, 2858, section 3.2:
+# ln(r_d / arcsec) = -1.145 - 0.269 (i - 23) for disk scale lengths,
+# ln(r_hl / arcsec) = -1.320 - 0.278 (i - 23) for bulges. Half-light radius of a disk = 1.678 r_d.
+_DISK_SIZE = (-1.145 + np.log(1.678), -0.269)
+_BULGE_SIZE = (-1.320, -0.278)
+_SIZE_SCATTER = 0.35
+_BULGE_INDICES = (1.0, 2.0, 3.0, 4.0)
+"""Discrete, so that GalSim's look-up tables are built once."""
+
+
+def draw_galaxies(
+    rng: np.random.Generator,
+    config: GalaxyConfig,
+    *,
+    n: int,
+    box: tuple[float, float, float, float],
+    bands: tuple[str, ...],
+    red_fraction: float,
+    size_factor: float,
+) -> Sources:
+    """Draw field galaxies uniformly over a box.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    config : GalaxyConfig
+    n : int
+        How many, down to ``config.faint_mag``.
+    box : tuple of float
+        ``(y1, x1, y2, x2)``, pixels.
+    bands : tuple of str
+    red_fraction, size_factor : float
+        Values drawn for this field.
+
+    Returns
+    -------
+    Sources
+
+    References
+    ----------
+    Redshifts at given magnitude: Baugh & Efstathiou 1993, MNRAS 265, 145.
+    """
+    mag = draw_counts(
+        rng,
+        n,
+        bright_mag=config.bright_mag,
+        faint_mag=config.faint_mag,
+        slopes=(config.bright_slope, config.faint_slope),
+        break_mag=config.break_mag,
+    )
+    redshift = _draw_redshifts(rng, mag)
+    is_red = rng.uniform(size=n) < red_fraction
+    y = rng.uniform(box[0], box[2], n)
+    x = rng.uniform(box[1], box[3], n)
+    return _build(rng, config, mag, redshift, is_red, x, y, bands, size_factor)
+
+
+def draw_cluster(
+    rng: np.random.Generator,
+    config: ClusterConfig,
+    galaxies: GalaxyConfig,
+    *,
+    shape: tuple[int, int],
+    pixel_scale_arcsec: float,
+    bands: tuple[str, ...],
+    size_factor: float,
+) -> Sources:
+    """Draw the members of one rich cluster, the first of them its cD galaxy.
+
+    Members follow the surface density ``1 / (1 + (R / core)^2)`` out to eight core radii.
+
+    Returns
+    -------
+    Sources
+    """
+    n = int(rng.uniform(*config.richness))
+    redshift = rng.uniform(*config.redshift)
+    core_px = rng.uniform(*config.core_arcsec) / pixel_scale_arcsec
+    centre = rng.uniform(0.15, 0.85, 2) * shape
+    u = rng.uniform(size=n)
+    radius = core_px * np.sqrt((1.0 + 64.0) ** u - 1.0)
+    radius[:1] = 0.0
+    theta = rng.uniform(0.0, 2 * np.pi, n)
+    cd_mag = 15.5 + 5.0 * np.log10(redshift / 0.1)
+    mag = draw_counts(
+        rng,
+        n,
+        bright_mag=cd_mag + 0.8,
+        faint_mag=cd_mag + 7.0,
+        slopes=(0.8, 0.12),
+        break_mag=cd_mag + 2.0,
+    )
+    mag[:1] = cd_mag
+    members = _build(
+        rng,
+        galaxies,
+        mag,
+        np.full(n, redshift),
+        rng.uniform(size=n) < 0.8,
+        centre[1] + radius * np.cos(theta),
+        centre[0] + radius * np.sin(theta),
+        bands,
+        size_factor,
+    )
+    members.bulge_radius_arcsec[:1] *= rng.uniform(1.5, 3.0)
+    members.bulge_fraction[:1] = 1.0
+    members.arms_fraction[:1] = 0.0
+    members.bulge_index[:1] = 4.0
+    return members
+
+
+def _draw_redshifts(rng: np.random.Generator, mag: np.ndarray) -> np.ndarray:
+    """Draw redshifts with ``p(z) ~ z^2 exp(-(z / z0)^1.5)``, median 1.412 z0 rising to the faint.
+
+    The median is 0.5 at 22 mag and grows by exp(0.28) a magnitude.
+    """
+    median = 0.5 * np.exp(0.28 * (mag - 22.0))
+    z0 = np.clip(median, 0.02, 1.2) / 1.412
+    return z0 * rng.gamma(2.0, 1.0, len(mag)) ** (2.0 / 3.0)
+
+
+def _build(
+    rng: np.random.Generator,
+    config: GalaxyConfig,
+    mag: np.ndarray,
+    redshift: np.ndarray,
+    is_red: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    bands: tuple[str, ...],
+    size_factor: float,
+) -> Sources:
+    """Give galaxies of known magnitude, redshift and type their colours and structure."""
+    n = len(mag)
+    bulge_share = np.where(is_red, rng.beta(3.0, 1.5, n), rng.beta(1.0, 5.0, n))
+    has_arms = ~is_red & (rng.uniform(size=n) < config.arms_fraction)
+    arms_share = np.where(has_arms, rng.uniform(0.3, 0.7, n), 0.0)
+    bulge_mag, disk_mag, arms_mag = _component_colours(rng, redshift, is_red, bands)
+    reference = list(bands).index(config.count_band)
+    parts = [
+        share[:, None] * 10.0 ** (-0.4 * (colour - colour[:, [reference]]))
+        for share, colour in (
+            (bulge_share, bulge_mag),
+            ((1.0 - bulge_share) * (1.0 - arms_share), disk_mag),
+            ((1.0 - bulge_share) * arms_share, arms_mag),
+        )
+    ]
+    total = np.sum(parts, axis=0)
+    i_mag = mag - 0.3
+    disk, bulge = (
+        size_factor
+        * np.exp(zero + slope * (i_mag - 23.0) + rng.normal(0.0, _SIZE_SCATTER, n))
+        for zero, slope in (_DISK_SIZE, _BULGE_SIZE)
+    )
+    cos_inclination = rng.uniform(0.0, 1.0, n)
+    q0 = config.disk_thickness
+    return Sources(
+        class_id=np.full(n, GALAXY, dtype=np.int32),
+        x=x,
+        y=y,
+        mag=mag[:, None] - 2.5 * np.log10(total),
+        bulge_fraction=parts[0] / total,
+        arms_fraction=parts[2] / total,
+        bulge_radius_arcsec=np.where(is_red, bulge, disk * rng.uniform(0.15, 0.45, n)),
+        disk_radius_arcsec=disk,
+        bulge_index=np.where(
+            is_red, rng.choice(_BULGE_INDICES[1:], n), rng.choice(_BULGE_INDICES[:3], n)
+        ),
+        bulge_axis_ratio=np.where(is_red, rng.uniform(0.55, 1.0, n), rng.uniform(0.7, 1.0, n)),
+        disk_axis_ratio=np.sqrt(q0**2 + (1.0 - q0**2) * cos_inclination**2),
+        angle_rad=rng.uniform(0.0, np.pi, n),
+        structure_seed=rng.integers(0, 2**62, n),
+    )
+
+
+def _component_colours(
+    rng: np.random.Generator, redshift: np.ndarray, is_red: np.ndarray, bands: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return magnitudes relative to r of bulge, disk and arms, each of shape (N, B)."""
+    n = len(redshift)
+    zeros = np.zeros(n)
+    oldness = {
+        "bulge": np.where(is_red, 1.0, rng.uniform(0.5, 1.0, n)) + rng.normal(0.0, 0.06, n),
+        "disk": np.where(is_red, rng.uniform(0.7, 1.0, n), rng.uniform(-0.5, 0.5, n)),
+    }
+    oldness["arms"] = oldness["disk"] - rng.uniform(0.2, 0.6, n)
+    colours = []
+    for age in oldness.values():
+        g_r, r_z = (
+            age * np.interp(redshift, _TRACK_Z, red)
+            + (1.0 - age) * np.interp(redshift, _TRACK_Z, blue)
+            for red, blue in ((_RED_GR, _BLUE_GR), (_RED_RZ, _BLUE_RZ))
+        )
+        colours.append(magnitudes_in_bands(zeros, g_r, r_z, bands))
+    return colours[0], colours[1], colours[2]
