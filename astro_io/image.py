@@ -30,6 +30,9 @@ class SkyImage:
         Flux unit of each band as written in the file (``""`` where unknown).
     zeropoint_mag : tuple of float or None
         AB magnitude of one flux unit, per band; None where the file does not say.
+    saturation : tuple of float or None
+        Pixel value at which the detector saturates, per band, in the unit of the band; None
+        where the file does not say.
     wcs : astropy.wcs.WCS or None
         Celestial WCS of the pixels, 0-based pixel centres; None where the file has none.
     name : str
@@ -43,12 +46,13 @@ class SkyImage:
     bad: np.ndarray
     unit: tuple[str, ...] = ()
     zeropoint_mag: tuple[float | None, ...] = ()
+    saturation: tuple[float | None, ...] = ()
     wcs: WCS | None = None
     name: str = "image"
     sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that shapes and lengths agree; fill in unknown units and zero points."""
+        """Check that shapes and lengths agree; fill in what is unknown of each band."""
         if self.pixels.ndim != 3:
             raise ImageError(
                 f"{self.name}: expected pixels of shape (H, W, bands), found {self.pixels.shape}."
@@ -64,10 +68,10 @@ class SkyImage:
                 f"{self.name}: bad-pixel mask has shape {self.bad.shape}, "
                 f"pixels have {self.pixels.shape}."
             )
-        if not self.unit:
-            object.__setattr__(self, "unit", ("",) * n_bands)
-        if not self.zeropoint_mag:
-            object.__setattr__(self, "zeropoint_mag", (None,) * n_bands)
+        for field, unknown in (("unit", ""), ("zeropoint_mag", None), ("saturation", None)):
+            values = getattr(self, field) or (unknown,) * n_bands
+            assert len(values) == n_bands, f"{field}: {len(values)} values for {n_bands} bands"
+            object.__setattr__(self, field, values)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -105,6 +109,7 @@ class SkyImage:
             bands=tuple(bands),
             unit=tuple(self.unit[i] for i in index),
             zeropoint_mag=tuple(self.zeropoint_mag[i] for i in index),
+            saturation=tuple(self.saturation[i] for i in index),
         )
 
     def cutout(self, y1: int, x1: int, y2: int, x2: int) -> SkyImage:
@@ -115,6 +120,4 @@ class SkyImage:
                 f"{self.name}: cut-out [{y1}:{y2}, {x1}:{x2}] is not inside {height}x{width} px."
             )
         wcs = None if self.wcs is None else self.wcs[y1:y2, x1:x2]
-        return replace(
-            self, pixels=self.pixels[y1:y2, x1:x2], bad=self.bad[y1:y2, x1:x2], wcs=wcs
-        )
+        return replace(self, pixels=self.pixels[y1:y2, x1:x2], bad=self.bad[y1:y2, x1:x2], wcs=wcs)
