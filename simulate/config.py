@@ -232,9 +232,7 @@ class ClusterConfig:
         """Check the ranges."""
         _check_ranges(self, "clusters")
         if not 0 <= self.probability <= 1:
-            raise ConfigError(
-                f"[clusters] probability: expected 0 to 1; found {self.probability}."
-            )
+            raise ConfigError(f"[clusters] probability: expected 0 to 1; found {self.probability}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +251,8 @@ class EffectConfig:
         Share of a star's light in a wide halo.
     bleed : bool
         Charge above full well runs along columns.
+    bleed_along : tuple of str
+        ``column`` or ``row`` of the image, drawn per field: coadds are turned north up.
     cosmic_rays : range
         Hits per field and band.
     """
@@ -262,11 +262,16 @@ class EffectConfig:
     spike_fraction: float = 0.01
     halo_fraction: Range = (0.0, 0.0)
     bleed: bool = True
+    bleed_along: tuple[str, ...] = ("column",)
     cosmic_rays: Range = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         _check_ranges(self, "effects")
+        if not self.bleed_along or set(self.bleed_along) - {"column", "row"}:
+            raise ConfigError(
+                f"[effects] bleed_along: expected column or row; found {list(self.bleed_along)}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from simulate.psf import draw_psfs
 from simulate.sources import STAR, Sources, count_ratio, join
 from simulate.stamps import StampRenderer
 from simulate.stars import draw_stars
-from simulate.truth import TruthStamps, truth_catalog
+from simulate.truth import TruthStamps, truth_catalog, with_blends
 
 _MARGIN_ARCSEC = 15.0
 """Sources are drawn this far outside the image, since their light may reach in."""
@@ -97,6 +97,7 @@ def draw_exposure(rng: np.random.Generator, config: FieldConfig) -> Exposure:
         psfs=draw_psfs(rng, config.psf, pixel_scale_arcsec=float(pixel_scale), n_bands=n_bands),
         spike_angle_deg=float(rng.uniform(*config.effects.spike_angle_deg)),
         halo_fraction=float(rng.uniform(*config.effects.halo_fraction)),
+        bleed_along=str(rng.choice(config.effects.bleed_along)),
         ra_deg=float(rng.uniform(0.0, 360.0)),
         dec_deg=float(np.rad2deg(np.arcsin(rng.uniform(-0.9, 0.9)))),
     )
@@ -166,9 +167,8 @@ def render(config: FieldConfig, sources: Sources, exposure: Exposure) -> FieldPa
     light = np.zeros((*exposure.shape, len(exposure.bands)))
     truth = TruthStamps(exposure, config.truth)
     reaches = (
-        (np.abs(sources.x - 0.5 * (exposure.shape[1] - 1)) < 0.5 * exposure.shape[1] + radius)
-        & (np.abs(sources.y - 0.5 * (exposure.shape[0] - 1)) < 0.5 * exposure.shape[0] + radius)
-    )
+        np.abs(sources.x - 0.5 * (exposure.shape[1] - 1)) < 0.5 * exposure.shape[1] + radius
+    ) & (np.abs(sources.y - 0.5 * (exposure.shape[0] - 1)) < 0.5 * exposure.shape[0] + radius)
     for i in np.flatnonzero(reaches):
         corner, stamp = renderer.draw(sources, int(i), flux[i], float(radius[i]))
         add_stamp(light, corner, stamp)
@@ -213,8 +213,7 @@ def observe(
         Stamp(box=stamp.box, pixels=stamp.pixels * factor) for stamp in parts.truth.stamps
     )
     catalog = truth_catalog(parts.sources, flux, parts.truth, exposure)
-    bare = Scene(image=image, catalog=catalog, stamps=stamps, index=index, seed=seed)
-    return replace(bare, catalog=parts.truth.with_blends(bare))
+    return with_blends(Scene(image=image, catalog=catalog, stamps=stamps, index=index, seed=seed))
 
 
 def _log_uniform(rng: np.random.Generator, limits: Range) -> float:

@@ -75,9 +75,7 @@ def _main(argv: Sequence[str] | None) -> int:
     configure_logging(args)
     for name, least in (("n", 0), ("workers", 1), ("seed", 0), ("first", 0)):
         if getattr(args, name) < least:
-            raise ConfigError(
-                f"--{name}: expected at least {least}; found {getattr(args, name)}."
-            )
+            raise ConfigError(f"--{name}: expected at least {least}; found {getattr(args, name)}.")
     config = load_preset(args.preset, tuple(args.overrides))
     path = output_path(args.output, args.format)
 
@@ -97,9 +95,7 @@ def _main(argv: Sequence[str] | None) -> int:
     ) as writer:
         todo = [i for i in range(args.first, args.first + args.n) if i not in writer.done]
         scenes = make_fields(config, seed=args.seed, indices=todo, workers=args.workers)
-        for scene in progress(
-            scenes, description="fields", total=len(todo), unit="field"
-        ):
+        for scene in progress(scenes, description="fields", total=len(todo), unit="field"):
             writer.write(scene)
             n_new += 1
             n_sources += len(scene)

@@ -130,10 +130,10 @@ def draw_cluster(
 def _draw_redshifts(rng: np.random.Generator, mag: np.ndarray) -> np.ndarray:
     """Draw redshifts with ``p(z) ~ z^2 exp(-(z / z0)^1.5)``, median 1.412 z0 rising to the faint.
 
-    The median is 0.5 at 22 mag and grows by exp(0.28) a magnitude.
+    The median is 0.5 at 22 mag and grows by exp(0.24) a magnitude.
     """
-    median = 0.5 * np.exp(0.28 * (mag - 22.0))
-    z0 = np.clip(median, 0.02, 1.2) / 1.412
+    median = 0.5 * np.exp(0.24 * (mag - 22.0))
+    z0 = np.clip(median, 0.02, 0.85) / 1.412
     return z0 * rng.gamma(2.0, 1.0, len(mag)) ** (2.0 / 3.0)
 
 
@@ -166,8 +166,7 @@ def _build(
     total = np.sum(parts, axis=0)
     i_mag = mag - 0.3
     disk, bulge = (
-        size_factor
-        * np.exp(zero + slope * (i_mag - 23.0) + rng.normal(0.0, _SIZE_SCATTER, n))
+        size_factor * np.exp(zero + slope * (i_mag - 23.0) + rng.normal(0.0, _SIZE_SCATTER, n))
         for zero, slope in (_DISK_SIZE, _BULGE_SIZE)
     )
     cos_inclination = rng.uniform(0.0, 1.0, n)
@@ -199,7 +198,7 @@ def _component_colours(
     zeros = np.zeros(n)
     oldness = {
         "bulge": np.where(is_red, 1.0, rng.uniform(0.5, 1.0, n)) + rng.normal(0.0, 0.06, n),
-        "disk": np.where(is_red, rng.uniform(0.7, 1.0, n), rng.uniform(-0.5, 0.5, n)),
+        "disk": np.where(is_red, rng.uniform(0.7, 1.0, n), rng.uniform(-0.5, 0.6, n)),
     }
     oldness["arms"] = oldness["disk"] - rng.uniform(0.2, 0.6, n)
     colours = []

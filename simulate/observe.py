@@ -42,6 +42,7 @@ class Exposure:
     psfs: tuple[Psf, ...]
     spike_angle_deg: float
     halo_fraction: float
+    bleed_along: str
     ra_deg: float
     dec_deg: float
 
@@ -153,8 +154,16 @@ def observe_band(
     if n_rays:
         counts += draw_cosmic_rays(rng, exposure.shape, n=int(n_rays))
     if exposure.saturation_e > 0.0:
-        saturate = bleed if effects.bleed else clip
-        counts, _ = saturate(counts, exposure.saturation_e)
+        counts = _saturate(counts, exposure, effects)
     if exposure.sky_subtracted:
         counts = counts - sky
     return counts * exposure.unit_per_electron[band] + exposure.soft_bias
+
+
+def _saturate(counts: np.ndarray, exposure: Exposure, effects: EffectConfig) -> np.ndarray:
+    """Return the counts clipped at full well, with bleed trails where they are switched on."""
+    if not effects.bleed:
+        return clip(counts, exposure.saturation_e)[0]
+    if exposure.bleed_along == "row":
+        return bleed(counts.T, exposure.saturation_e)[0].T
+    return bleed(counts, exposure.saturation_e)[0]

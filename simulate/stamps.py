@@ -86,9 +86,7 @@ class StampRenderer:
             spectrum[b] = psf[b] * phase * flux[b] * shape(b)
         return spectrum
 
-    def _shape_spectrum(
-        self, sources: Sources, index: int, size: int, centre: tuple[float, float]
-    ):
+    def _shape_spectrum(self, sources: Sources, index: int, size: int, centre: tuple[float, float]):
         """Return a function of the band: the transform of the unblurred, centred source."""
         if sources.disk_radius_arcsec[index] <= 0.0:
             return lambda b: 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,47 +60,91 @@ class TruthStamps:
         self.snr.append(snr)
         self.stamps.append(_cut(corner, stamp, self._config.max_stamp_px))
 
-    def with_blends(self, scene: Scene) -> Table:
-        """Return the scene's catalogue with ``blend_id`` and ``visible_fraction`` filled in.
 
-        Masks follow the paper's rule. Sources whose masks share a pixel, directly or through
-        others, form a blend. The visible fraction of a source is the share of the light in its
-        mask that lies where no other source is brighter.
-        """
-        catalog = scene.catalog.copy()
-        boxes, masks = scene_masks(scene, MaskRule())
-        catalog["blend_id"] = find_blends(scene.image.shape, boxes, masks)
-        catalog["visible_fraction"] = self._visible_fractions(boxes, masks)
-        catalog["visible_fraction"].description = (
-            "share of the light in its mask where no other source is brighter"
-        )
-        return catalog
+def with_blends(scene: Scene) -> Scene:
+    """Fill in ``blend_id`` and ``visible_fraction``; leave out sources without a mask pixel.
 
-    def _visible_fractions(
-        self, boxes: np.ndarray, masks: tuple[np.ndarray, ...]
-    ) -> np.ndarray:
-        """Compare each source with the brightest at every pixel, bands added in sky sigmas."""
-        brightest = np.zeros(self._shape, dtype=np.float32)
-        light = [(stamp.pixels / self._sigma).sum(axis=2) for stamp in self.stamps]
-        for stamp, own in zip(self.stamps, light, strict=True):
-            y1, x1, y2, x2 = _clip_box(stamp.box, self._shape)
-            part = own[y1 - stamp.box[0] : y2 - stamp.box[0], x1 - stamp.box[1] : x2 - stamp.box[1]]
-            np.maximum(brightest[y1:y2, x1:x2], part, out=brightest[y1:y2, x1:x2])
-        fractions = np.zeros(len(light), dtype=np.float32)
-        for i, (stamp, own) in enumerate(zip(self.stamps, light, strict=True)):
-            y1, x1, y2, x2 = boxes[i]
-            part = own[y1 - stamp.box[0] : y2 - stamp.box[0], x1 - stamp.box[1] : x2 - stamp.box[1]]
-            inside = np.where(masks[i], part, 0.0)
-            if inside.sum() > 0.0:
-                on_top = part >= brightest[y1:y2, x1:x2] * (1.0 - 1e-6)
-                fractions[i] = inside[on_top].sum() / inside.sum()
-        return fractions
+    Masks follow the paper's rule. Sources whose masks share a pixel, directly or through
+    others, form a blend. The visible fraction of a source is the share of the light in its
+    mask that lies where no other source is brighter.
+
+    Parameters
+    ----------
+    scene : Scene
+        With ``sky_sigma`` in the catalogue's metadata.
+
+    Returns
+    -------
+    Scene
+    """
+    boxes, masks = scene_masks(scene, MaskRule())
+    kept = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
+    catalog = scene.catalog[kept]
+    stamps = tuple(scene.stamps[i] for i in kept)
+    boxes, masks = boxes[kept], tuple(masks[i] for i in kept)
+    sigma = np.asarray(catalog.meta["sky_sigma"])
+    light = [(stamp.pixels / sigma).sum(axis=2) for stamp in stamps]
+    catalog["source_id"] = np.arange(1, len(kept) + 1, dtype=np.int32)
+    catalog["blend_id"] = find_blends(scene.image.shape, boxes, masks)
+    visible = visible_fractions(scene.image.shape, stamps, light, boxes, masks)
+    catalog["visible_fraction"] = visible
+    meaning = "share of the light in its mask where no other source is brighter"
+    catalog["visible_fraction"].description = meaning
+    return replace(scene, catalog=catalog, stamps=stamps)
+
+
+def visible_fractions(
+    shape: tuple[int, int],
+    stamps: Sequence[Stamp],
+    light: Sequence[np.ndarray],
+    boxes: np.ndarray,
+    masks: Sequence[np.ndarray],
+) -> np.ndarray:
+    """Compare each source with the brightest one at every pixel of its mask.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Height and width of the image.
+    stamps : sequence of Stamp, length G
+    light : sequence of ndarray of float, shape (h, w)
+        What decides who is brighter: one plane a stamp.
+    boxes : ndarray of int32, shape (G, 4)
+    masks : sequence of ndarray of bool
+        Cut to the boxes.
+
+    Returns
+    -------
+    ndarray of float32, shape (G,)
+        1 for a source that nothing outshines, 0 for one without light in its mask.
+    """
+    brightest = np.zeros(shape)
+    for stamp, own in zip(stamps, light, strict=True):
+        y1, x1, y2, x2 = _clip_box(stamp.box, shape)
+        part = _part(own, stamp, (y1, x1, y2, x2))
+        np.maximum(brightest[y1:y2, x1:x2], part, out=brightest[y1:y2, x1:x2])
+    fractions = np.zeros(len(light), dtype=np.float32)
+    for i, (stamp, own) in enumerate(zip(stamps, light, strict=True)):
+        y1, x1, y2, x2 = boxes[i]
+        part = _part(own, stamp, boxes[i])
+        inside = np.where(masks[i], part, 0.0)
+        if inside.sum() > 0.0:
+            on_top = part >= brightest[y1:y2, x1:x2]
+            fractions[i] = inside[on_top].sum() / inside.sum()
+    return fractions
+
+
+def _part(plane: np.ndarray, stamp: Stamp, box: Sequence[int]) -> np.ndarray:
+    """Return the part of a stamp's plane that lies in a box of the image."""
+    y1, x1, y2, x2 = box
+    top, left = stamp.box[:2]
+    return plane[y1 - top : y2 - top, x1 - left : x2 - left]
 
 
 def find_blends(
     shape: tuple[int, int], boxes: np.ndarray, masks: tuple[np.ndarray, ...]
 ) -> np.ndarray:
-    """Number the groups of sources whose masks overlap.
+    """Give each group of sources whose masks overlap a number.
 
     Parameters
     ----------
@@ -177,8 +223,7 @@ def _half_light_radius(sources: Sources, rows: np.ndarray) -> np.ndarray:
     """Return the light-weighted mean of the components' radii along the major axis, arcsec."""
     share = sources.bulge_fraction[rows].mean(axis=1)
     return (
-        share * sources.bulge_radius_arcsec[rows]
-        + (1.0 - share) * sources.disk_radius_arcsec[rows]
+        share * sources.bulge_radius_arcsec[rows] + (1.0 - share) * sources.disk_radius_arcsec[rows]
     )
 
 

@@ -1,0 +1,19 @@
+"""``simulate VERB ...`` and ``python -m simulate VERB ...``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from astro_io.cli import dispatch
+
+VERBS = {"fields": "make images of star and galaxy fields with known truth"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb that the arguments name; return its exit code."""
+    return dispatch("simulate", VERBS, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
