@@ -50,7 +50,8 @@ def _large_groups(zero: np.ndarray) -> np.ndarray:
     labels, _ = ndimage.label(zero)
     is_large = np.bincount(labels.ravel()) >= MIN_AREA_PX
     is_large[0] = False
-    return is_large[labels]
+    groups: np.ndarray = is_large[labels]
+    return groups
 
 
 def _solid_squares(zero: np.ndarray) -> np.ndarray:

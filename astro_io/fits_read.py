@@ -8,11 +8,9 @@ single two-dimensional image, or ``"g=a.fits,r=b.fits"``; each plain or compress
 from __future__ import annotations
 
 import logging
-import warnings
-import zlib
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -22,6 +20,7 @@ import numpy as np
 from astro_io.align import Align, is_aligned, reference_index, reproject_band
 from astro_io.coverage import zero_coverage
 from astro_io.errors import ImageError
+from astro_io.fits_errors import one_line, quiet_headers, readable
 from astro_io.image import SkyImage
 from astro_io.input_spec import (
     FitsFile,
@@ -41,8 +40,39 @@ __all__ = ["image_name", "read_image"]
 logger = logging.getLogger(__name__)
 
 AUXILIARY_EXTENSIONS = frozenset(
-    "ERR ERROR SIGMA RMS STD VAR VARIANCE UNCERT IVAR INVVAR WHT WEIGHT DQ MASK MASKBITS FLAG FLAGS"
-    " BPM CTX CON SAMP TIME EXP EXPMAP NEXP COVERAGE BACKGROUND BKG SKY PSF SEGMENTATION".split()
+    (
+        "ERR",
+        "ERROR",
+        "SIGMA",
+        "RMS",
+        "STD",
+        "VAR",
+        "VARIANCE",
+        "UNCERT",
+        "IVAR",
+        "INVVAR",
+        "WHT",
+        "WEIGHT",
+        "DQ",
+        "MASK",
+        "MASKBITS",
+        "FLAG",
+        "FLAGS",
+        "BPM",
+        "CTX",
+        "CON",
+        "SAMP",
+        "TIME",
+        "EXP",
+        "EXPMAP",
+        "NEXP",
+        "COVERAGE",
+        "BACKGROUND",
+        "BKG",
+        "SKY",
+        "PSF",
+        "SEGMENTATION",
+    )
 )
 """Extensions beside an image that are not bands of it."""
 
@@ -148,7 +178,7 @@ def _assemble(planes: list[_Plane], name: str, align: Align) -> SkyImage:
 
 def _read_plane(plane: _Plane) -> tuple[np.ndarray, np.ndarray]:
     """Return the values of one plane, float32 and finite, and where they are bad."""
-    with _readable(plane.file), np.errstate(over="ignore", invalid="ignore"):
+    with readable(plane.file), np.errstate(over="ignore", invalid="ignore"):
         data = plane.hdu.data if plane.index is None else plane.hdu.section[plane.index]
         values = np.array(data, np.float32).reshape(plane.shape)
     is_bad = ~np.isfinite(values)
@@ -189,9 +219,9 @@ def _open_planes(file: FitsFile, stack: ExitStack) -> list[_Plane]:
     """Open a file and list its two-dimensional images, auxiliary ones left out."""
     from astropy.io import fits
 
-    with _readable(file):
+    with readable(file):
         hdus = stack.enter_context(fits.open(file.path))
-        stack.enter_context(_quiet())
+        stack.enter_context(quiet_headers())
         chosen = list(hdus) if file.extension is None else [_extension(hdus, file)]
         images = [hdu for hdu in chosen if hdu.is_image and len(hdu.shape) >= 2]
         science = [hdu for hdu in images if hdu.name.upper() not in AUXILIARY_EXTENSIONS]
@@ -344,7 +374,7 @@ def _celestial_wcs(plane: _Plane) -> WCS | None:
                 continue
             corner = wcs.pixel_to_world_values(0, 0)
         except (WcsError, ValueError, KeyError) as error:
-            logger.warning("%s: WCS left out: %s", plane.file, _one_line(error))
+            logger.warning("%s: WCS left out: %s", plane.file, one_line(error))
             continue
         if np.isfinite(corner).all():
             wcs.array_shape = plane.shape
@@ -362,44 +392,3 @@ def _extension(hdus: Any, file: FitsFile) -> Any:
 
 def _band_list(planes: list[_Plane]) -> str:
     return ", ".join(plane.band or "unnamed" for plane in planes)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence astropy's remarks on headers; damage shows when pixels are read."""
-    from astropy.utils.exceptions import AstropyWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AstropyWarning)
-        yield
-
-
-@contextmanager
-def _readable(file: FitsFile) -> Iterator[None]:
-    """Turn whatever a damaged file makes the reader raise into one clear line."""
-    try:
-        with _quiet():
-            yield
-    except ImageError:
-        raise
-    except (OSError, EOFError, TypeError, ValueError, KeyError, zlib.error) as error:
-        raise ImageError(f"{file}: {_diagnosis(file.path, error)}") from error
-
-
-def _diagnosis(path: Path, error: Exception) -> str:
-    """Say in one line why a file cannot be read, and what to do."""
-    size = path.stat().st_size
-    if size == 0:
-        return "the file is empty. Fetch it again."
-    with path.open("rb") as stream:
-        start = stream.read(512).lstrip().lower()
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "expected FITS, found a web page. The download failed; fetch it again."
-    if "No SIMPLE card" in str(error) or "Empty or corrupt" in str(error):
-        return f"expected FITS, found another kind of file ({_one_line(error)})."
-    return f"the file is damaged or cut short ({size} bytes; {_one_line(error)}). Fetch it again."
-
-
-def _one_line(error: Exception, limit: int = 160) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= limit else text[: limit - 3] + "..."

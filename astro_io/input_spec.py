@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -91,7 +90,7 @@ def image_name(spec: str | Path) -> str:
     paths = [_parse_file(path).path for _, path in pairs]
     if len(paths) == 1:
         return _stem(paths[0])
-    common = os.path.commonprefix([_stem(path) for path in paths]).rstrip("-_. ")
+    common = _common_start([_stem(path) for path in paths]).rstrip("-_. ")
     if common in ("", "img"):
         return paths[0].resolve().parent.name or "image"
     return common
@@ -172,7 +171,7 @@ def _split_pairs(spec: str | Path) -> list[tuple[str, str]] | None:
     text = str(spec)
     if "=" not in text or Path(text).exists() or _parse_file(text).path.exists():
         return None
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for part in re.split(r",(?=[^,=/]+=)", text):
         band, _, path = part.partition("=")
         band, path = band.strip(), path.strip().rstrip(",")
@@ -216,6 +215,12 @@ def _neighbours(path: Path) -> str:
 
 def _stem(path: Path) -> str:
     return FITS_SUFFIX.sub("", path.name) or path.name
+
+
+def _common_start(names: list[str]) -> str:
+    """Return the letters that all names begin with."""
+    alike = [len(set(letters)) == 1 for letters in zip(*names, strict=False)]
+    return names[0][: alike.index(False) if False in alike else len(alike)]
 
 
 def _group_by_band(names: list[str], pattern: re.Pattern[str]) -> dict[str, list[tuple[str, str]]]:

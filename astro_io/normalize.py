@@ -235,15 +235,16 @@ def _good_values(pixels: np.ndarray, bad: np.ndarray | None, band: int, step: in
 
 def _n_good_bands(pixels: np.ndarray, bad: np.ndarray | None) -> np.ndarray:
     n_bad = sum(_left_out(pixels, bad, b).astype(np.int32) for b in range(pixels.shape[2]))
-    return np.maximum(pixels.shape[2] - n_bad, 1)
+    n_good: np.ndarray = np.maximum(pixels.shape[2] - n_bad, 1)
+    return n_good
 
 
 def _lupton_factor(z: np.ndarray, n_good: np.ndarray, softening: float) -> np.ndarray:
     """Return ``f(I) / I``, shape (H, W, 1); its limit at I = 0 is 1."""
     intensity = z.sum(axis=2, dtype=np.float64) / n_good / softening
-    factor = np.ones_like(intensity)
-    np.divide(np.arcsinh(intensity), intensity, out=factor, where=intensity != 0)
-    return factor[..., None]
+    factor: np.ndarray = np.ones((*intensity.shape, 1))
+    np.divide(np.arcsinh(intensity), intensity, out=factor[..., 0], where=intensity != 0)
+    return factor
 
 
 def _mean_and_deviation(values: np.ndarray) -> tuple[float, float]:

@@ -2,13 +2,14 @@
 
 Pure geometry: no pixel and no network. The areas that the tiles own partition the image, so a
 source belongs to the tile that owns its centre. A network, however, places the same source at
-slightly different centres in two tiles; `resolve_seams` deals with that.
+slightly different centres in two tiles; `astro_io.seams` deals with that.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -46,6 +47,17 @@ class Tile:
     def shape(self) -> tuple[int, int]:
         """Height and width of the pixels read."""
         return self.y2 - self.y1, self.x2 - self.x1
+
+    @property
+    def inner_edges(self) -> tuple[float, float, float, float]:
+        """Top, left, bottom and right pixel edge; infinite where the image ends as well."""
+        height, width = self.image_shape
+        return (
+            self.y1 if self.y1 > 0 else -math.inf,
+            self.x1 if self.x1 > 0 else -math.inf,
+            self.y2 if self.y2 < height else math.inf,
+            self.x2 if self.x2 < width else math.inf,
+        )
 
     @property
     def slices(self) -> tuple[slice, slice]:
@@ -114,13 +126,18 @@ def owns(tile: Tile, y: float | np.ndarray, x: float | np.ndarray) -> bool | np.
     bool or ndarray of bool
         Same shape as `y` and `x`.
     """
-    inside = within_reach(tile, y, x, margin_px=0.0)
-    return inside if isinstance(inside, np.ndarray) else bool(inside)
+    inside = within_reach(tile, y, x)
+    return inside if inside.ndim else bool(inside)
 
 
 def within_reach(
-    tile: Tile, y: float | np.ndarray, x: float | np.ndarray, *, margin_px: float
-) -> bool | np.ndarray:
+    tile: Tile,
+    y: float | np.ndarray,
+    x: float | np.ndarray,
+    *,
+    margin_y_px: float | np.ndarray = 0.0,
+    margin_x_px: float | np.ndarray = 0.0,
+) -> np.ndarray:
     """Return whether points lie in the area that the tile owns, grown by a margin.
 
     Parameters
@@ -129,22 +146,29 @@ def within_reach(
         One of a plan.
     y, x : float or ndarray
         Pixel centres at integers, in the image.
-    margin_px : float
-        Growth on every side in pixels.
+    margin_y_px, margin_x_px : float or ndarray
+        Growth up and down, left and right, in pixels.
 
     Returns
     -------
-    bool or ndarray of bool
+    ndarray of bool
         Same shape as `y` and `x`.
     """
     height, width = tile.image_shape
-    top = -math.inf if tile.own_y1 == 0 else tile.own_y1 - 0.5 - margin_px
-    left = -math.inf if tile.own_x1 == 0 else tile.own_x1 - 0.5 - margin_px
-    bottom = math.inf if tile.own_y2 == height else tile.own_y2 - 0.5 + margin_px
-    right = math.inf if tile.own_x2 == width else tile.own_x2 - 0.5 + margin_px
     y, x = np.asarray(y), np.asarray(x)
-    inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-    return inside if inside.ndim else bool(inside)
+    inside: np.ndarray = _between(y, tile.own_y1, tile.own_y2, height, margin_y_px)
+    inside = inside & _between(x, tile.own_x1, tile.own_x2, width, margin_x_px)
+    return inside
+
+
+def _between(
+    centers: np.ndarray, start: int, stop: int, length: int, margin_px: float | np.ndarray
+) -> np.ndarray:
+    """Return whether centres lie in a pixel range; a range that ends the image is open there."""
+    low = -math.inf if start == 0 else start - 0.5 - margin_px
+    high = math.inf if stop == length else stop - 0.5 + margin_px
+    between: np.ndarray = (centers >= low) & (centers < high)
+    return between
 
 
 def _plan_axis(length: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
@@ -154,6 +178,6 @@ def _plan_axis(length: int, tile: int, overlap: int) -> list[tuple[int, int, int
     step = tile - overlap
     n_tiles = math.ceil((length - overlap) / step)
     starts = [min(i * step, length - tile) for i in range(n_tiles)]
-    borders = [(before + tile + after) // 2 for before, after in zip(starts, starts[1:])]
+    borders = [(before + tile + after) // 2 for before, after in pairwise(starts)]
     owned = [0, *borders, length]
     return [(start, start + tile, owned[i], owned[i + 1]) for i, start in enumerate(starts)]

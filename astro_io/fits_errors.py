@@ -1,0 +1,55 @@
+"""Turn what astropy raises on damaged files into one line that says what to do."""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from astro_io.errors import ImageError
+from astro_io.input_spec import FitsFile
+
+
+@contextmanager
+def quiet_headers() -> Iterator[None]:
+    """Silence astropy's remarks on headers; damage shows when pixels are read."""
+    from astropy.utils.exceptions import AstropyWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyWarning)
+        yield
+
+
+@contextmanager
+def readable(file: FitsFile | Path) -> Iterator[None]:
+    """Turn whatever a damaged file makes the reader raise into one clear line."""
+    try:
+        with quiet_headers():
+            yield
+    except ImageError:
+        raise
+    except (OSError, EOFError, TypeError, ValueError, KeyError, zlib.error) as error:
+        path = file.path if isinstance(file, FitsFile) else file
+        raise ImageError(f"{file}: {_diagnosis(path, error)}") from error
+
+
+def _diagnosis(path: Path, error: Exception) -> str:
+    """Say in one line why a file cannot be read, and what to do."""
+    size = path.stat().st_size
+    if size == 0:
+        return "the file is empty. Fetch it again."
+    with path.open("rb") as stream:
+        start = stream.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "expected FITS, found a web page. The download failed; fetch it again."
+    if "No SIMPLE card" in str(error) or "Empty or corrupt" in str(error):
+        return f"expected FITS, found another kind of file ({one_line(error)})."
+    return f"the file is damaged or cut short ({size} bytes; {one_line(error)}). Fetch it again."
+
+
+def one_line(error: Exception, limit: int = 160) -> str:
+    """Return the message of an error without line breaks, shortened if need be."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."
