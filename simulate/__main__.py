@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from astro_io.cli import dispatch
 
-VERBS = {"fields": "make images of star and galaxy fields with known truth"}
+VERBS = {"fields": "simulate fields of stars and galaxies with the truth of every source"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

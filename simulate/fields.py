@@ -100,9 +100,12 @@ def _main(argv: Sequence[str] | None) -> int:
             n_new += 1
             n_sources += len(scene)
     if args.preview:
+        from astro_io.dataset import open_dataset
         from simulate.preview import write_preview
 
-        write_preview(path, path.with_name(f"{path.stem}.preview.png"))
+        dataset = open_dataset(path)
+        write_preview(dataset, path.with_name(f"{path.stem}.preview.png"))
+        dataset.close()
     seconds = time.perf_counter() - start
     summary(
         f"{path}: {n_new} new fields of {args.n}, {n_sources} sources with truth, "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 
@@ -61,7 +63,14 @@ def add_halo(
     _add_radial(image, x, y, min(reach, 1500.0), _halo_light, (peak, radius_px))
 
 
-def _add_radial(image, x, y, reach, light, parameters) -> None:
+def _add_radial(
+    image: np.ndarray,
+    x: float,
+    y: float,
+    reach: float,
+    light: Callable[..., np.ndarray],
+    parameters: tuple[float, ...],
+) -> None:
     """Add ``light(dy, dx, *parameters)`` within `reach` of a point."""
     if reach < 3.0:
         return
@@ -73,7 +82,9 @@ def _add_radial(image, x, y, reach, light, parameters) -> None:
         image[y1:y2, x1:x2] += light(dy, dx, *parameters)
 
 
-def _spike_light(dy, dx, per_arm, angle_deg, width) -> np.ndarray:
+def _spike_light(
+    dy: np.ndarray, dx: np.ndarray, per_arm: float, angle_deg: float, width: float
+) -> np.ndarray:
     """Return the light of four spikes at offsets from the star."""
     cos, sin = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
     along, across = dx * cos + dy * sin, dy * cos - dx * sin
@@ -91,6 +102,6 @@ def _spike_light(dy, dx, per_arm, angle_deg, width) -> np.ndarray:
     return total
 
 
-def _halo_light(dy, dx, peak, radius) -> np.ndarray:
+def _halo_light(dy: np.ndarray, dx: np.ndarray, peak: float, radius: float) -> np.ndarray:
     """Return the light of a halo at offsets from the star."""
     return peak * (1.0 + (dy**2 + dx**2) / radius**2) ** -2

@@ -17,7 +17,8 @@ from simulate.sources import Sources
 
 _FINE = 2
 _SIZES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-_TIGHT = galsim.GSParams(maximum_fft_size=16384)
+_SMALLEST_ARMS_PX = 2.0
+"""Half-light radius of the smallest disk whose arms are drawn; below, they are a smooth disk."""
 
 
 class StampRenderer:
@@ -78,43 +79,39 @@ class StampRenderer:
         centre: tuple[float, float],
     ) -> np.ndarray:
         """Return the transform of the source in each band, shape (B, k_y, k_x)."""
-        psf = self._psf_grid(size)
-        shape = self._shape_spectrum(sources, index, size, centre)
-        spectrum = np.empty_like(psf)
+        spectrum = self._psf_grid(size) * flux[:, None, None]
+        if sources.disk_radius_arcsec[index] > 0.0:
+            spectrum *= self._galaxy_spectrum(sources, index, size)
+        if not self._shifts.any():
+            return spectrum * _phase(size, *centre)
         for b, (dy, dx) in enumerate(self._shifts):
-            phase = _phase(size, centre[0] + dy, centre[1] + dx)
-            spectrum[b] = psf[b] * phase * flux[b] * shape(b)
+            spectrum[b] *= _phase(size, centre[0] + dy, centre[1] + dx)
         return spectrum
 
-    def _shape_spectrum(self, sources: Sources, index: int, size: int, centre: tuple[float, float]):
-        """Return a function of the band: the transform of the unblurred, centred source."""
-        if sources.disk_radius_arcsec[index] <= 0.0:
-            return lambda b: 1.0
-        bulge_share = sources.bulge_fraction[index]
-        arms_share = sources.arms_fraction[index]
-        bulge = disk = arms = 0.0
+    def _galaxy_spectrum(self, sources: Sources, index: int, size: int) -> np.ndarray:
+        """Return the transform of a centred galaxy of unit flux, shape (B, k_y, k_x)."""
+        bulge_share = sources.bulge_fraction[index][:, None, None]
+        arms_share = sources.arms_fraction[index][:, None, None]
+        radius = float(sources.disk_radius_arcsec[index]) / self._scale
+        ratio = float(sources.disk_axis_ratio[index])
+        angle = float(sources.angle_rad[index])
+        disk: np.ndarray | float = 0.0
+        if bulge_share.min() < 1.0:
+            disk = _sersic_grid(1.0, radius, ratio, angle, size)
+        total = (1.0 - bulge_share) * disk
+        if arms_share.max() > 0.0 and radius > _SMALLEST_ARMS_PX:
+            seed = int(sources.structure_seed[index])
+            total = total + arms_share * (_arms_grid(seed, radius, ratio, angle, size) - disk)
         if bulge_share.max() > 0.0:
             bulge = _sersic_grid(
-                sources.bulge_index[index],
-                sources.bulge_radius_arcsec[index] / self._scale,
-                sources.bulge_axis_ratio[index],
-                sources.angle_rad[index],
+                float(sources.bulge_index[index]),
+                float(sources.bulge_radius_arcsec[index]) / self._scale,
+                float(sources.bulge_axis_ratio[index]),
+                angle,
                 size,
             )
-        disk_radius = sources.disk_radius_arcsec[index] / self._scale
-        ratio, angle = sources.disk_axis_ratio[index], sources.angle_rad[index]
-        if bulge_share.min() < 1.0:
-            disk = _sersic_grid(1.0, disk_radius, ratio, angle, size)
-        if arms_share.max() > 0.0:
-            arms = disk
-            if disk_radius > 2.0:
-                seed = int(sources.structure_seed[index])
-                arms = _arms_grid(seed, disk_radius, ratio, angle, size)
-        return lambda b: (
-            bulge_share[b] * bulge
-            + arms_share[b] * arms
-            + (1.0 - bulge_share[b] - arms_share[b]) * disk
-        )
+            total = total + bulge_share * bulge
+        return total
 
     def _psf_grid(self, size: int) -> np.ndarray:
         """Return the transform of PSF and pixel in each band, kept for the next source."""
@@ -144,9 +141,7 @@ def _sersic_grid(
     index: float, radius_px: float, axis_ratio: float, angle_rad: float, size: int
 ) -> np.ndarray:
     """Return the transform of a Sersic profile; the radius runs along the major axis."""
-    profile = galsim.Sersic(
-        n=float(index), half_light_radius=radius_px * np.sqrt(axis_ratio), gsparams=_TIGHT
-    )
+    profile = galsim.Sersic(n=float(index), half_light_radius=radius_px * np.sqrt(axis_ratio))
     shear = galsim.Shear(q=float(axis_ratio), beta=float(angle_rad) * galsim.radians)
     return _k_image(profile.shear(shear), size)
 
