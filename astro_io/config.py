@@ -281,7 +281,7 @@ def _with_place(message: str, keys: Iterable[str], place: _Place) -> str:
 
 def _unknown_key(key: str, cls: type, place: _Place) -> str:
     """Return the message for a key that the section does not have."""
-    names = [item.name for item in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    names = [item.name for item in dataclasses.fields(cls)]
     message = f"{_origin_of_section(key, place)}: unknown key '{key}'"
     close = difflib.get_close_matches(key, names, n=1)
     if close:

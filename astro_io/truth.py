@@ -106,7 +106,7 @@ def mask_from_stamp(
     if rule.kind == "peak":
         threshold = rule.star_threshold if class_id == STAR else rule.galaxy_threshold
         light = _relative_brightness(pixels, rule.band, tuple(bands))
-        mask: np.ndarray = light > threshold
+        mask = np.asarray(light > threshold)
     else:
         if sky_sigma is None:
             raise ConfigError(
@@ -114,7 +114,7 @@ def mask_from_stamp(
                 "Give it, or use kind peak."
             )
         limit = rule.isophote_sigma * np.asarray(sky_sigma, np.float32)
-        mask = (pixels > limit).any(axis=2)
+        mask = np.asarray((pixels > limit).any(axis=2))
     if rule.blur_sigma_px == 0 or not mask.any():
         return mask
     return blur_mask(mask, rule.blur_sigma_px, rule.blur_size_px)
@@ -184,7 +184,7 @@ def _tight_inside(
     mask: np.ndarray, stamp: Stamp, shape: tuple[int, int]
 ) -> tuple[tuple[int, int, int, int], np.ndarray]:
     """Cut a stamp's mask to the image, then to the smallest box around it."""
-    y1, x1, y2, x2 = stamp.box
+    y1, x1 = stamp.box[:2]
     top, left = max(0, -y1), max(0, -x1)
     inside = mask[top : max(shape[0] - y1, 0), left : max(shape[1] - x1, 0)]
     rows = np.flatnonzero(inside.any(axis=1))

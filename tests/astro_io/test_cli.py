@@ -34,7 +34,8 @@ def parse(words, **options):
 
 def test_common_flags_have_the_same_words_everywhere():
     args = parse(
-        "--output out --overwrite --seed 3 --verbose --debug --dry-run".split(), dry_run=True
+        ["--output", "out", "--overwrite", "--seed", "3", "--verbose", "--debug", "--dry-run"],
+        dry_run=True,
     )
     assert (str(args.output), args.overwrite, args.seed) == ("out", True, 3)
     assert (args.verbose, args.quiet, args.debug, args.dry_run) == (True, False, True, True)

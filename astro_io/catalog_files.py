@@ -1,0 +1,233 @@
+"""Catalogues in FITS, ECSV, Parquet and VOTable; units, meanings and metadata survive all four."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astro_io.catalog import COLUMNS, FLAG_MEANINGS, catalog_columns, parse_unit
+from astro_io.errors import BackendError
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+_METADATA_CARD = "METADATA"
+
+
+def write_fits(path: Path, table: QTable) -> None:
+    """Write an empty primary HDU and one binary table, with units, meanings and metadata."""
+    from astropy.io import fits
+
+    hdu = fits.BinTableHDU(_plain_rows(table), name="CATALOG")
+    for i, name in enumerate(table.colnames, start=1):
+        unit, meaning = table[name].unit, _meaning(table, name)
+        if unit is not None:
+            hdu.columns[name].unit = _unit_text(unit)
+        if meaning:
+            hdu.header[f"TCOMM{i}"] = meaning
+    for flag, meaning in FLAG_MEANINGS.items():
+        if "flags" in table.colnames:
+            bit = int(flag).bit_length() - 1
+            hdu.header[f"FLAG{bit}"] = (str(flag.name), f"{int(flag)}: {meaning}"[:45])
+    for key, value in table.meta.items():
+        if _is_card(key, value) and key.upper() not in hdu.header:
+            hdu.header[key.upper()] = value
+    hdu.header[_METADATA_CARD] = (json.dumps(_json_ready(table.meta)), "all metadata, JSON")
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+
+
+def _is_card(key: str, value: Any) -> bool:
+    """Return whether a piece of metadata fits a header card as it stands."""
+    named = re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,7}", key) is not None
+    plain = isinstance(value, str | int | float) and value == value  # NaN is not allowed
+    return named and plain and str(value).isascii() and str(value).isprintable()
+
+
+def read_fits(path: Path) -> QTable:
+    """Read the first table of a FITS file."""
+    from astropy.io import fits
+    from astropy.table import Column, Table
+
+    with fits.open(path, memmap=False) as hdus:
+        hdu = next((hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)), None)
+        if hdu is None:
+            raise ValueError("no binary table in it")
+        header = hdu.header
+        table = Table()
+        for i, column in enumerate(hdu.columns, start=1):
+            values = np.asarray(hdu.data[column.name])
+            native = values.astype(values.dtype.newbyteorder("="))
+            meaning = header.get(f"TCOMM{i}")
+            table[column.name] = Column(native, unit=column.unit, description=meaning)
+        table.meta.update(json.loads(header.get(_METADATA_CARD, "{}")))
+    return _with_units(table)
+
+
+def write_ecsv(path: Path, table: QTable) -> None:
+    """Write text with a YAML header."""
+    plain = _without_units(table)
+    plain.meta = _json_ready(table.meta)
+    plain.write(path, format="ascii.ecsv")
+
+
+def read_ecsv(path: Path) -> QTable:
+    """Read what `write_ecsv` wrote, with any unit."""
+    from astropy.table import Table
+
+    return _with_units(Table.read(path, format="ascii.ecsv"))
+
+
+def write_parquet(path: Path, table: QTable) -> None:
+    """Write Parquet; units and meanings stand in the metadata of each field."""
+    arrow, parquet = _pyarrow()
+    rows = _plain_rows(table)
+    fields, columns = [], []
+    for name in table.colnames:
+        column = arrow.array(
+            rows[name].tolist() if rows[name].dtype.kind == "U" else rows[name],
+            type=arrow.string() if rows[name].dtype.kind == "U" else None,
+        )
+        notes = {
+            "unit": _unit_text(table[name].unit),
+            "description": _meaning(table, name) or "",
+        }
+        fields.append(arrow.field(name, column.type, metadata=notes))
+        columns.append(column)
+    metadata = {_METADATA_CARD: json.dumps(_json_ready(table.meta))}
+    schema = arrow.schema(fields, metadata=metadata)
+    parquet.write_table(arrow.Table.from_arrays(columns, schema=schema), path)
+
+
+def read_parquet(path: Path) -> QTable:
+    """Read what `write_parquet` wrote."""
+    from astropy.table import Column, Table
+
+    _, parquet = _pyarrow()
+    stored = parquet.read_table(path)
+    table = Table()
+    for field in stored.schema:
+        values = stored[field.name].to_numpy()
+        notes = {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}
+        table[field.name] = Column(
+            values.astype(str) if values.dtype == object else values,
+            unit=notes.get("unit") or None,
+            description=notes.get("description") or None,
+        )
+    metadata = (stored.schema.metadata or {}).get(_METADATA_CARD.encode(), b"{}")
+    table.meta.update(json.loads(metadata))
+    return _with_units(table)
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    """Import pyarrow, or say what to install."""
+    try:
+        return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise BackendError(
+            "Parquet catalogues need pyarrow. Install it (pip install pyarrow), "
+            "or use --format fits."
+        ) from error
+
+
+def write_votable(path: Path, table: QTable) -> None:
+    """Write VOTable; the metadata goes into an INFO element."""
+    from astropy.io.votable import from_table
+    from astropy.io.votable.tree import Info
+
+    plain = _without_units(table)
+    plain.meta = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # units such as electron are not in the standard
+        votable = from_table(plain)
+        metadata = json.dumps(_json_ready(table.meta))
+        votable.resources[0].infos.append(Info(name=_METADATA_CARD, value=metadata))
+        votable.to_xml(str(path))
+
+
+def read_votable(path: Path) -> QTable:
+    """Read the first table of a VOTable."""
+    from astropy.io.votable import parse
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        votable = parse(str(path))
+        table = votable.get_first_table().to_table(use_names_over_ids=True)
+    infos = {info.name: info.value for info in votable.resources[0].infos}
+    table.meta = json.loads(infos.get(_METADATA_CARD, "{}"))
+    for name in table.colnames:  # VOTable has one word for missing and not a number
+        if getattr(table[name], "mask", None) is not None and table[name].dtype.kind == "f":
+            table[name].fill_value = np.nan
+    return _with_units(table.filled() if table.has_masked_columns else table)
+
+
+def _meaning(table: QTable, name: str) -> str | None:
+    """Return what a column holds: as it says itself, else as the schema says."""
+    said = table[name].info.description
+    schema = catalog_columns(table.meta.get("bands", ()))
+    return said or (schema[name].meaning if name in schema else None)
+
+
+def _plain_rows(table: QTable) -> np.ndarray:
+    """Return the values of a table as a structured array."""
+    rows = table.filled() if table.has_masked_columns else table
+    return np.asarray(rows.as_array())
+
+
+def _without_units(table: QTable) -> Any:
+    """Return a `Table` whose units are attributes of plain columns."""
+    from astropy.table import Column, Table
+
+    rows = _plain_rows(table)
+    plain = Table(meta=dict(table.meta))
+    for name in table.colnames:
+        plain[name] = Column(rows[name], unit=table[name].unit, description=_meaning(table, name))
+    return plain
+
+
+def _with_units(table: Any) -> QTable:
+    """Return a `QTable`; text columns without rows get back their width."""
+    from astropy.table import Column, QTable
+    from astropy.units import Quantity
+
+    result = QTable(meta=dict(table.meta))
+    for name in table.colnames:
+        values = np.asarray(table[name])
+        if values.dtype.kind in "SO":
+            values = values.astype(str)
+        if values.dtype.kind == "U" and len(table) == 0 and name in COLUMNS:
+            values = values.astype(COLUMNS[name].dtype)
+        unit = parse_unit(str(table[name].unit or ""))
+        meaning = table[name].description
+        if unit is None:
+            result[name] = Column(values, description=meaning)
+        else:
+            result[name] = Quantity(values, unit, copy=False, dtype=values.dtype)
+            result[name].info.description = meaning
+    return result
+
+
+def _unit_text(unit: Any) -> str:
+    """Return a unit as FITS spells it, or as astropy does where FITS has no word for it."""
+    if unit is None:
+        return ""
+    try:
+        return str(unit.to_string("fits"))
+    except ValueError:
+        return str(unit)
+
+
+def _json_ready(value: Any) -> Any:
+    """Return metadata as JSON knows it: dicts, lists, text, numbers, truth values, None."""
+    if isinstance(value, dict):
+        return {str(key): _json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_json_ready(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
