@@ -138,7 +138,7 @@ def read_image(
     if align not in get_args(Align):
         raise ImageError(f"align '{align}' is unknown; choose one of {', '.join(get_args(Align))}.")
     found = resolve_input(spec)
-    with ExitStack() as stack:
+    with quiet_headers(), ExitStack() as stack:
         if isinstance(found, FitsFile):
             planes = _name_planes(_open_planes(found, stack), bands, str(found))
         else:
@@ -221,7 +221,6 @@ def _open_planes(file: FitsFile, stack: ExitStack) -> list[_Plane]:
 
     with readable(file):
         hdus = stack.enter_context(fits.open(file.path))
-        stack.enter_context(quiet_headers())
         chosen = list(hdus) if file.extension is None else [_extension(hdus, file)]
         images = [hdu for hdu in chosen if hdu.is_image and len(hdu.shape) >= 2]
         science = [hdu for hdu in images if hdu.name.upper() not in AUXILIARY_EXTENSIONS]
