@@ -1,0 +1,110 @@
+"""The command: results, resuming, workers, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from astro_io.dataset import open_dataset
+from simulate.fields import main, output_path
+
+SMALL = ("--set", "survey.height=64", "--set", "survey.width=80", "--quiet")
+
+
+def _fields(output: Path, *arguments: str, n: int = 3) -> int:
+    return main(
+        ["--preset", "decam", "--n", str(n), "--seed", "4", "--output", str(output)]
+        + [*SMALL, *arguments]
+    )
+
+
+def _pixels(path: Path) -> list[np.ndarray]:
+    with open_dataset(path) as dataset:
+        return [scene.image.pixels for scene in dataset]
+
+
+def test_summary_names_the_file_and_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert _fields(tmp_path / "a.h5") == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert "a.h5: 3 new fields of 3" in out
+
+
+def test_two_workers_give_the_bytes_of_one(tmp_path: Path):
+    assert _fields(tmp_path / "one.h5") == 0
+    assert _fields(tmp_path / "two.h5", "--workers", "2") == 0
+    for one, two in zip(_pixels(tmp_path / "one.h5"), _pixels(tmp_path / "two.h5"), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_rerun_finishes_what_was_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    whole, parts = tmp_path / "whole.h5", tmp_path / "parts.h5"
+    assert _fields(whole) == 0
+    assert _fields(parts, n=2) == 0
+    capsys.readouterr()
+    assert _fields(parts) == 0
+    assert "1 new fields of 3" in capsys.readouterr().out
+    for one, two in zip(_pixels(whole), _pixels(parts), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_other_seed_in_the_same_file_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert _fields(tmp_path / "a.h5") == 0
+    assert _fields(tmp_path / "a.h5", "--seed", "5") == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert _fields(tmp_path / "a.h5", "--seed", "5", "--overwrite") == 0
+
+
+def test_first_field_index_is_honoured(tmp_path: Path):
+    assert _fields(tmp_path / "all.h5") == 0
+    assert _fields(tmp_path / "last.h5", "--first", "2", n=1) == 0
+    np.testing.assert_array_equal(_pixels(tmp_path / "last.h5")[0], _pixels(tmp_path / "all.h5")[2])
+
+
+def test_preview_is_a_picture_of_both_views(tmp_path: Path):
+    from matplotlib.image import imread
+
+    assert _fields(tmp_path / "a.h5", "--preview", n=2) == 0
+    picture = imread(tmp_path / "a.preview.png")
+    assert picture.shape[:2] == (2 * 64, 2 * 80 + 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "decan"], "--preset decan: expected one of decam, decam-paper"),
+        (["--n", "-1"], "--n: expected at least 0; found -1"),
+        (["--workers", "0"], "--workers: expected at least 1; found 0"),
+        (["--set", "stars.density=[1,1]"], "density"),
+        (["--set", "psf.fwhm_arcsec=[2.0,1.0]"], "expected [low, high] with 0 <= low <= high"),
+        (["--set", "survey.sky_mag_arcsec2=[21.0]"], "expected one value a band (g, r, z)"),
+    ],
+)
+def test_bad_request_exits_with_2_and_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+):
+    assert _fields(tmp_path / "a.h5", *arguments) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.strip().count("\n") == 0
+    assert not (tmp_path / "a.h5").exists()
+
+
+def test_output_is_a_file_or_a_folder():
+    assert output_path(Path("a.h5"), "hdf5") == Path("a.h5")
+    assert output_path(Path("a"), "hdf5") == Path("a/fields.h5")
+    assert output_path(Path("a"), "coco") == Path("a")
+
+
+def test_help_loads_neither_galsim_nor_keras():
+    code = (
+        "import sys, simulate.fields as f\n"
+        "try: f.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'galsim', 'keras', 'tensorflow'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
