@@ -144,7 +144,9 @@ class GalaxyConfig:
     size_factor : range
         Multiplies the published half-light radii.
     red_fraction : range
-        Share of galaxies with an old population.
+        Share of galaxies with an old population, down to `break_mag`.
+    red_decline_per_mag : float
+        Part of that share lost with every magnitude fainter than `break_mag`.
     disk_thickness : float
         Axis ratio of a disk seen edge-on.
     arms_fraction : float
@@ -161,7 +163,8 @@ class GalaxyConfig:
     faint_slope: float = 0.28
     size_factor: Range = (1.0, 1.0)
     red_fraction: Range = (0.35, 0.35)
-    disk_thickness: float = 0.2
+    red_decline_per_mag: float = 0.25
+    disk_thickness: float = 0.25
     arms_fraction: float = 0.6
 
     def __post_init__(self) -> None:

@@ -13,8 +13,8 @@ from simulate.stars import magnitudes_in_bands
 _TRACK_Z = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.1, 1.5, 2.5])
 _RED_GR = np.array([0.72, 0.95, 1.22, 1.48, 1.68, 1.78, 1.75, 1.65, 1.5, 1.2, 0.9])
 _RED_RZ = np.array([0.58, 0.66, 0.73, 0.84, 1.0, 1.2, 1.65, 2.0, 2.1, 1.9, 1.5])
-_BLUE_GR = np.array([0.40, 0.50, 0.62, 0.75, 0.82, 0.78, 0.62, 0.45, 0.35, 0.28, 0.25])
-_BLUE_RZ = np.array([0.28, 0.32, 0.36, 0.40, 0.48, 0.58, 0.78, 0.85, 0.8, 0.6, 0.35])
+_BLUE_GR = np.array([0.38, 0.48, 0.60, 0.70, 0.72, 0.64, 0.48, 0.34, 0.27, 0.22, 0.20])
+_BLUE_RZ = np.array([0.22, 0.26, 0.30, 0.35, 0.42, 0.48, 0.56, 0.56, 0.48, 0.35, 0.2])
 
 # Half-light radius against magnitude, Miller et al. 2013, MNRAS 429, 2858, section 3.2:
 # ln(r_d / arcsec) = -1.145 - 0.269 (i - 23) for disk scale lengths,
@@ -67,7 +67,8 @@ def draw_galaxies(
         break_mag=config.break_mag,
     )
     redshift = _draw_redshifts(rng, mag)
-    is_red = rng.uniform(size=n) < red_fraction
+    decline = 1.0 - config.red_decline_per_mag * np.maximum(mag - config.break_mag, 0.0)
+    is_red = rng.uniform(size=n) < red_fraction * np.maximum(decline, 0.1)
     y = rng.uniform(box[0], box[2], n)
     x = rng.uniform(box[1], box[3], n)
     return _build(rng, config, mag, redshift, is_red, x, y, bands, size_factor)
@@ -196,9 +197,10 @@ def _component_colours(
     """Return magnitudes relative to r of bulge, disk and arms, each of shape (N, B)."""
     n = len(redshift)
     zeros = np.zeros(n)
+    nearby = np.clip(0.35 - redshift, 0.0, 0.3)
     oldness = {
         "bulge": np.where(is_red, 1.0, rng.uniform(0.5, 1.0, n)) + rng.normal(0.0, 0.06, n),
-        "disk": np.where(is_red, rng.uniform(0.7, 1.0, n), rng.uniform(-0.5, 0.6, n)),
+        "disk": np.where(is_red, rng.uniform(0.7, 1.0, n), rng.uniform(-0.5, 0.6, n) + nearby),
     }
     oldness["arms"] = oldness["disk"] - rng.uniform(0.2, 0.6, n)
     colours = []

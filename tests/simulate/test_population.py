@@ -100,7 +100,7 @@ def test_light_shares_add_to_at_most_one(rng: np.random.Generator):
 
 def test_thin_disks_seen_edge_on_keep_their_thickness(rng: np.random.Generator):
     ratio = _galaxies(rng, 0.3).disk_axis_ratio
-    assert 0.2 <= ratio.min() < 0.25
+    assert 0.25 <= ratio.min() < 0.3
     assert ratio.max() <= 1.0
 
 
