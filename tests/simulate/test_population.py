@@ -60,7 +60,7 @@ def test_no_star_is_a_valid_draw(rng: np.random.Generator):
 def _galaxies(rng: np.random.Generator, red_fraction: float, n: int = 5000):
     return draw_galaxies(
         rng,
-        GalaxyConfig(),
+        GalaxyConfig(red_decline_per_mag=0.0),
         n=n,
         box=BOX,
         bands=("g", "r", "z"),
