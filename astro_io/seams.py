@@ -29,6 +29,9 @@ TOUCH_PX = 2.0
 TOUCH_OF_SIZE = 0.05
 """Network masks are coarse: large boxes count as cut within this part of their side."""
 
+MIN_SIDE_PX = 6.0
+"""Centres closer than a quarter of this are one source: two would not be told apart."""
+
 
 def resolve_seams(
     boxes: np.ndarray,
@@ -76,6 +79,7 @@ def resolve_seams(
         Indices of the detections that stay, ascending.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    scores = np.asarray(scores, np.float64)
     tile_index = np.asarray(tile_index, np.int64)
     offered = np.flatnonzero(_is_offered(boxes, tile_index, tiles, margin_px))
     order = offered[_canonical_order(boxes[offered], scores[offered], tile_index[offered], tiles)]
@@ -265,8 +269,8 @@ def _mask_iou(
 
 
 def _centre_similarity(box_a: np.ndarray, box_b: np.ndarray) -> float:
-    """Return 1 for equal centres, 0 from half the smaller box's side on."""
+    """Return 1 for equal centres, 0 from half the side of the smaller box on."""
     a, b = np.asarray(box_a, np.float64), np.asarray(box_b, np.float64)
     distance = np.hypot(*((a[:2] + a[2:]) - (b[:2] + b[2:]))) / 2
     side = np.sqrt(min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])))
-    return float(max(0.0, 1.0 - distance / (side / 2))) if side > 0 else 0.0
+    return float(max(0.0, 1.0 - distance / (max(side, MIN_SIDE_PX) / 2)))
