@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -269,7 +270,9 @@ class ImgaugAugmentation:
 
     def __call__(self, crop: Crop, rng: np.random.Generator) -> Crop:
         """Return a changed crop; objects that leave the image are left out."""
-        augmenter = self.augmenter.deepcopy().seed_(int(rng.integers(2**31))).to_deterministic()
+        augmenter = self.augmenter.deepcopy()
+        augmenter.seed_(int(rng.integers(2**31)))
+        augmenter = augmenter.to_deterministic()
         before = crop.image
         if self.dtype == "int16":
             before = np.clip(np.rint(before), _INT16.min, _INT16.max).astype(np.int16)
@@ -289,3 +292,55 @@ class ImgaugAugmentation:
         self, images: object, augmenter: Augmenter, parents: object, default: bool
     ) -> bool:
         return type(augmenter).__name__ in self.mask_safe
+
+
+def named_augmentation(name: str, *, normalization: str = "zscore") -> Augmentation | None:
+    """Return the policy that a configuration names.
+
+    Parameters
+    ----------
+    name : str
+        ``"none"``; ``"dihedral"``, our own; ``"paper"`` or ``"paper-code"``, the two variants of
+        `PaperAugmentation`; or ``"module:function"``, a function without arguments that returns
+        an augmenter of imgaug. The module can say ``from imgaug import augmenters`` at its top.
+    normalization : str
+        ``"paper"`` makes policies keep whole numbers in the 16-bit range.
+
+    Returns
+    -------
+    Augmentation or None
+        None for ``"none"``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such policy, module or function.
+    BackendError
+        If imgaug is asked for and not installed.
+    """
+    is_integer = normalization == "paper"
+    match name:
+        case "none":
+            return None
+        case "dihedral":
+            return CompactAugmentation()
+        case "paper" | "paper-code":
+            variant: Literal["paper", "code"] = "paper" if name == "paper" else "code"
+            return PaperAugmentation(variant=variant, is_integer=is_integer)
+    module_name, colon, function_name = name.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"augmentation: expected none, dihedral, paper, paper-code or module:function; "
+            f"found {name!r}."
+        )
+    from astro_rcnn.imgaug_compat import import_imgaug
+
+    import_imgaug()
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(
+            f"augmentation: {name!r} cannot be loaded ({error}). "
+            "Name a module on the Python path and a function in it."
+        ) from error
+    return ImgaugAugmentation(function(), dtype="int16" if is_integer else "float32")

@@ -19,7 +19,8 @@ from astro_rcnn.augment import Augmentation
 from astro_rcnn.crops import Crop, mini_masks
 from astro_rcnn.scene_cache import PreparedScene, SceneCache, cut_crop, prepare_scene
 
-Batch = tuple[dict[str, np.ndarray], None]
+Batch = tuple[dict[str, np.ndarray]]
+"""Inputs alone: `tf.data` refuses a None in place of targets."""
 
 
 class TrainingSequence(keras.utils.PyDataset):
@@ -156,17 +157,16 @@ class TrainingSequence(keras.utils.PyDataset):
 
         Returns
         -------
-        inputs : dict of ndarray
+        tuple of one dict of ndarray
             ``image`` (N, H, W, B) float32, normalised; ``gt_class_ids`` (N, G) int32, 0 where
             there is no object; ``gt_boxes`` (N, G, 4) float32, pixel edges ``y1, x1, y2, x2`` in
             the crop; ``gt_masks`` (N, G, M, M) uint8, 1 on the object, each filling its box.
-            Objects come first, padding with 0 last.
-        targets : None
-            The network makes its targets from the inputs.
+            Objects come first, padding with 0 last. There are no targets: the network makes
+            them from these inputs.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
-        return self._ahead.get(self.epoch, index, len(self)), None
+        return (self._ahead.get(self.epoch, index, len(self)),)
 
     def epoch_callback(self) -> keras.callbacks.Callback:
         """Return a callback that keeps `epoch` at the number of the epoch that `fit` is in."""
