@@ -147,6 +147,8 @@ class GalaxyConfig:
         Share of galaxies with an old population, down to `break_mag`.
     red_decline_per_mag : float
         Part of that share lost with every magnitude fainter than `break_mag`.
+    bulge_indices : tuple of float
+        Sersic indices that old galaxies draw from; few values keep the look-up tables few.
     disk_thickness : float
         Axis ratio of a disk seen edge-on.
     arms_fraction : float
@@ -164,12 +166,18 @@ class GalaxyConfig:
     size_factor: Range = (1.0, 1.0)
     red_fraction: Range = (0.35, 0.35)
     red_decline_per_mag: float = 0.25
+    bulge_indices: tuple[float, ...] = (2.0, 3.0, 4.0)
     disk_thickness: float = 0.25
     arms_fraction: float = 0.6
 
     def __post_init__(self) -> None:
         """Check the order of the magnitudes."""
         _check_ranges(self, "galaxies")
+        if not self.bulge_indices or not all(0.5 <= n <= 6.0 for n in self.bulge_indices):
+            raise ConfigError(
+                "[galaxies] bulge_indices: expected Sersic indices from 0.5 to 6; "
+                f"found {list(self.bulge_indices)}."
+            )
         if not self.bright_mag < self.density_mag <= self.faint_mag:
             raise ConfigError(
                 "[galaxies] expected bright_mag < density_mag <= faint_mag; found "

@@ -22,8 +22,8 @@ _BLUE_RZ = np.array([0.22, 0.26, 0.30, 0.35, 0.42, 0.48, 0.56, 0.56, 0.48, 0.35,
 _DISK_SIZE = (-1.145 + np.log(1.678), -0.269)
 _BULGE_SIZE = (-1.320, -0.278)
 _SIZE_SCATTER = 0.35
-_BULGE_INDICES = (1.0, 2.0, 3.0, 4.0)
-"""Discrete, so that GalSim's look-up tables are built once."""
+_YOUNG_INDICES = (1.0, 2.0, 3.0)
+"""Sersic indices of the bulges of young galaxies; few, so that the look-up tables are few."""
 
 
 def draw_galaxies(
@@ -182,7 +182,7 @@ def _build(
         bulge_radius_arcsec=np.where(is_red, bulge, disk * rng.uniform(0.15, 0.45, n)),
         disk_radius_arcsec=disk,
         bulge_index=np.where(
-            is_red, rng.choice(_BULGE_INDICES[1:], n), rng.choice(_BULGE_INDICES[:3], n)
+            is_red, rng.choice(config.bulge_indices, n), rng.choice(_YOUNG_INDICES, n)
         ),
         bulge_axis_ratio=np.where(is_red, rng.uniform(0.55, 1.0, n), rng.uniform(0.7, 1.0, n)),
         disk_axis_ratio=np.sqrt(q0**2 + (1.0 - q0**2) * cos_inclination**2),

@@ -9,6 +9,7 @@ from typing import Any
 from astro_io.config import config_to_dict
 from astro_io.dataset import DatasetWriter
 from astro_io.errors import ConfigError
+from astro_io.provenance import provenance
 from simulate.config import FieldConfig
 
 
@@ -47,17 +48,8 @@ def open_writer(
             path,
             bands=config.survey.bands,
             attributes=attributes,
-            provenance=_provenance(),
+            provenance=provenance(),
             n_planned=n_planned,
             overwrite=overwrite,
         )
     raise ConfigError(f"--format {file_format}: not available yet; use hdf5.")
-
-
-def _provenance() -> dict[str, str]:
-    """Return versions and command line, as far as known."""
-    try:
-        from astro_io.provenance import provenance
-    except ImportError:
-        return {}
-    return provenance()
