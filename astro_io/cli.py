@@ -169,6 +169,11 @@ def summary(text: str) -> None:
     print(text, flush=True)
 
 
+def shows_progress() -> bool:
+    """Return whether progress bars are wanted: in commands, unless ``--quiet``."""
+    return _Session.show_progress
+
+
 def progress(
     items: Iterable[Item],
     *,

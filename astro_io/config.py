@@ -73,6 +73,30 @@ def load_config(
     return _build(cls, values, _Place(where, (), origins))
 
 
+def config_from_dict(cls: type[Config], values: Mapping[str, Any], *, where: str) -> Config:
+    """Build a configuration from nested plain values, with the same checks as `load_config`.
+
+    Parameters
+    ----------
+    cls : type
+        A dataclass.
+    values : mapping
+    where : str
+        What messages begin with, for example ``"registry.toml [coco]"``.
+
+    Returns
+    -------
+    Config
+        An instance of `cls`.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or missing, or a value has the wrong type or range.
+    """
+    return _build(cls, values, _Place(where, (), {}))
+
+
 def dump_config(config: Any) -> str:
     """Return a configuration as TOML text that `load_config` reads back.
 
