@@ -1,0 +1,220 @@
+"""Pictures of an evaluation, after those of Burke et al. 2019."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astro_io.atomic import atomic_path
+from astro_io.scene import CLASS_NAMES
+from astro_rcnn.deblending import BLENDED_BELOW, FLUX_MIN_SNR
+from astro_rcnn.metrics import IOU_THRESHOLDS, RECALL_STEPS
+from astro_rcnn.scorecard import PAPER_CONFUSION, PAPER_SCORES, number
+from astro_rcnn.summary import CONFUSION_IOU, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from astro_rcnn.evaluation import Evaluation
+
+COLOURS = {"star": "#d9822b", "galaxy": "#2f6fb0", "all": "#444444", "sep": "#999999"}
+DPI = 150
+
+
+def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
+    """Draw every figure of an evaluation.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    folder : Path
+        Exists already.
+
+    Returns
+    -------
+    list of Path
+        The PNG files, written in place of older ones.
+    """
+    figures = {
+        "precision_recall": precision_recall_figure(evaluation.ours),
+        "confusion": confusion_figure(evaluation.metrics),
+        "completeness": completeness_figure(evaluation.metrics),
+        "deblending": deblending_figure(evaluation.ours, evaluation.sep),
+        "scores": scores_figure(evaluation.ours, evaluation.sep),
+    }
+    paths = []
+    for name, figure in figures.items():
+        paths.append(_save(figure, folder / f"{name}.png"))
+    return paths
+
+
+def precision_recall_figure(summary: Summary) -> Figure:
+    """Draw precision against recall, averaged over images, one curve an IoU."""
+    from matplotlib import colormaps
+
+    figure, axes = _grid(1, 2, width=9.0, height=4.2)
+    recall = np.linspace(0.0, 1.0, RECALL_STEPS + 1)
+    colours = colormaps["viridis"](np.linspace(0.0, 0.92, len(IOU_THRESHOLDS)))
+    for panel, name in zip(axes[0], CLASS_NAMES[1:], strict=True):
+        for colour, iou, curve in zip(
+            colours, IOU_THRESHOLDS, summary.precision[name], strict=True
+        ):
+            label = f"{iou:.2f}   {number(100.0 * curve.mean())}"
+            panel.plot(recall, curve, color=colour, label=label, lw=1.6)
+        score = number(summary.metrics["paper"][name]["AP"])
+        panel.set(
+            title=f"{name}: AP {score} (paper {PAPER_SCORES[name][0]})",
+            xlabel="recall",
+            xlim=(0, 1.01),
+            ylim=(0, 1.03),
+        )
+        panel.legend(title="IoU    AP", fontsize=7, title_fontsize=8, loc="lower left")
+    axes[0][0].set_ylabel("precision")
+    return figure
+
+
+def confusion_figure(metrics: Mapping[str, Any]) -> Figure:
+    """Draw what true stars and galaxies were taken for, at both IoU."""
+    figure, axes = _grid(1, 2, width=8.0, height=3.9)
+    names = CLASS_NAMES[1:]
+    for panel, iou in zip(axes[0], CONFUSION_IOU, strict=True):
+        counts = np.array(metrics["confusion"][str(iou)], float)
+        total = counts.sum(axis=1, keepdims=True)
+        share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+        panel.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for (row, column), value in np.ndenumerate(share):
+            theirs = PAPER_CONFUSION[str(iou)][row]
+            text = f"{100 * value:.1f} %\n{counts[row, column]:.0f}"
+            panel.text(
+                column,
+                row,
+                f"{text}\n(paper {100 * theirs[column] / sum(theirs):.1f} %)",
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if value > 0.6 else "black",
+            )
+        ticks = range(len(names))
+        panel.set_xticks(ticks, names)
+        panel.set_yticks(ticks, names, rotation=90, va="center")
+        panel.set(title=f"IoU {iou}", xlabel="detected as", ylabel="truth")
+    return figure
+
+
+def completeness_figure(metrics: Mapping[str, Any]) -> Figure:
+    """Draw completeness and purity against magnitude and nearest neighbour, SEP beside ours."""
+    figure, axes = _grid(2, 2, width=10.0, height=7.0)
+    sep = metrics.get("sep")
+    for row, block in zip(axes, ("completeness", "purity"), strict=True):
+        for panel, key in zip(row, ("magnitude", "neighbour_px"), strict=True):
+            for name in ("star", "galaxy", "all"):
+                _step(panel, metrics[block][key], name, COLOURS[name], name)
+            if sep:
+                _step(panel, sep[block][key], "all", COLOURS["sep"], "SEP, all", style="--")
+            label = "nearest neighbour / px"
+            if key == "magnitude":
+                label = f"{'true' if block == 'completeness' else 'measured'} magnitude, "
+                label += metrics[block][key]["band"]
+            panel.set(xlabel=label, ylim=(0, 105))
+        row[0].set_ylabel(f"{block} / %")
+    axes[0][0].legend(fontsize=8, loc="lower left")
+    figure.suptitle("matched by position; faint: bins of fewer than 10", fontsize=10)
+    return figure
+
+
+def deblending_figure(ours: Summary, sep: Summary | None) -> Figure:
+    """Draw mask IoU against the purity of light, and flux errors; SEP* against isophotes."""
+    figure, axes = _grid(1, 2, width=10.0, height=4.0)
+    finders = [("ours", ours, COLOURS["galaxy"])]
+    if sep is not None:
+        finders.append(("SEP*", sep, COLOURS["sep"]))
+    for label, summary, colour in finders:
+        block = summary.metrics["deblending"]["by_rho"]
+        edges = np.asarray(block["edges"], float)
+        centres = (edges[1:] + edges[:-1]) / 2
+        axes[0][0].plot(centres, block["mean_iou"], "o-", color=colour, label=label)
+        error = summary.truth["flux_error"]
+        for blended, style in ((True, "-"), (False, ":")):
+            chosen = (summary.truth["rho"] < BLENDED_BELOW) == blended
+            values = error[chosen & np.isfinite(error) & ~(summary.truth["snr"] < FLUX_MIN_SNR)]
+            axes[0][1].hist(
+                np.clip(values, -1.0, 2.0),
+                bins=np.linspace(-1.0, 2.0, 61),
+                density=len(values) > 0,
+                histtype="step",
+                color=colour,
+                linestyle=style,
+                label=f"{label}, {'blended' if blended else 'isolated'}",
+            )
+    axes[0][0].set(xlabel="purity of light", ylabel="mean mask IoU", xlim=(0, 1), ylim=(0, 1))
+    axes[0][1].set(xlabel="flux / true flux - 1  (S/N > 20)", ylabel="density")
+    for panel in axes[0]:
+        panel.legend(fontsize=8)
+    return figure
+
+
+def scores_figure(ours: Summary, sep: Summary | None) -> Figure:
+    """Draw the reliability of the score and the star/galaxy ROC."""
+    figure, axes = _grid(1, 2, width=9.0, height=4.2)
+    panel = axes[0][0]
+    panel.plot([0, 1], [0, 1], color="#bbbbbb", lw=1)
+    temperature = ours.metrics["calibration"]["temperature"]
+    labels = ("as it is", f"temperature {number(temperature, 2)}")
+    for curve, label, style in zip(ours.reliability, labels, ("o-", "s--"), strict=True):
+        text = f"{label}: error {number(curve.expected_error, 3)}"
+        panel.plot(curve.mean_score, curve.accuracy, style, label=text, ms=4)
+    panel.set(xlabel="score", ylabel="share of true detections", xlim=(0, 1), ylim=(0, 1.02))
+    panel.legend(fontsize=8, loc="lower right")
+    for label, summary, colour in (
+        ("ours", ours, COLOURS["galaxy"]),
+        ("SEP*", sep, COLOURS["sep"]),
+    ):
+        if summary is None:
+            continue
+        area = number(summary.metrics["star_galaxy_roc"]["area"], 4)
+        axes[0][1].plot(*summary.roc, color=colour, label=f"{label}: area {area}")
+    axes[0][1].set(
+        xlabel="stars taken for galaxies",
+        ylabel="galaxies recognised",
+        xlim=(-0.01, 1),
+        ylim=(0, 1.01),
+    )
+    axes[0][1].legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG."""
+    with atomic_path(path, overwrite=True) as part:
+        figure.savefig(part, dpi=DPI)
+    return path
+
+
+def _grid(rows: int, columns: int, *, width: float, height: float) -> tuple[Figure, np.ndarray]:
+    """Return a figure of the given size in inches and its axes, shape (rows, columns)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _step(
+    panel: Axes, block: Mapping[str, Any], name: str, colour: str, label: str, style: str = "-"
+) -> None:
+    """Draw a rate in bins as points at their middle; bins of few sources are faint."""
+    edges = np.array(block["edges"], float)
+    if np.isinf(edges[-1]):
+        edges[-1] = edges[-2] + 2 * (edges[-2] - edges[-3])
+    centres = (edges[1:] + edges[:-1]) / 2
+    rate, count = np.asarray(block[name]["position"]), np.asarray(block[name]["n_position"])
+    shown = count > 0
+    panel.plot(centres[shown], rate[shown], style, color=colour, label=label, lw=1.3)
+    for few, alpha in ((True, 0.25), (False, 1.0)):
+        chosen = shown & ((count < 10) == few)
+        panel.scatter(centres[chosen], rate[chosen], color=colour, s=16, alpha=alpha, lw=0)
