@@ -42,7 +42,8 @@ class SurveyConfig:
     sky_subtracted : float
         Probability that the mean sky is taken off.
     saturation_e : float
-        Full well, electrons above which a pixel is clipped; 0 switches clipping off.
+        Full well: electrons above which a pixel is clipped, for an exposure factor of 1 (a
+        longer coadd adds up more exposures); 0 switches clipping off.
     noise_correlation : range
         Correlation of the noise of neighbouring pixels, as resampling leaves it.
     band_shift_px : range

@@ -91,4 +91,6 @@ def _surface_brightness(
         total += centre * np.exp(-bn * (r / wide) ** (1.0 / n))
     a = psf.scale_px
     wings = (psf.beta - 1.0) / (np.pi * a**2) * (1.0 + (r / a) ** 2) ** -psf.beta
-    return np.maximum(total, flux[:, [b]] * wings)
+    wings = flux[:, [b]] * wings
+    # the core of the PSF is not the peak of a source that is larger than it
+    return np.where(is_star[:, None], wings, np.maximum(total, np.minimum(wings, total[:, :1])))

@@ -90,7 +90,7 @@ def draw_exposure(rng: np.random.Generator, config: FieldConfig) -> Exposure:
         gain_e_per_dn=np.array(survey.gain_e_per_dn),
         soft_bias=survey.soft_bias,
         sky_subtracted=bool(rng.uniform() < survey.sky_subtracted),
-        saturation_e=survey.saturation_e,
+        saturation_e=float(survey.saturation_e * factor),
         noise_correlation=float(rng.uniform(*survey.noise_correlation)),
         background_gradient=float(rng.uniform(*survey.background_gradient)),
         shifts_px=shifts,
