@@ -44,7 +44,7 @@ def import_imgaug() -> ModuleType:
             np.bool = np.bool_
         is_lent = "sctypes" not in vars(np)
         if is_lent:
-            np.sctypes = _sctypes()
+            np.sctypes = _sctypes()  # noqa: NPY201
         try:
             imgaug = importlib.import_module("imgaug")
             importlib.import_module("imgaug.augmenters")
@@ -55,5 +55,5 @@ def import_imgaug() -> ModuleType:
             ) from error
         finally:
             if is_lent:
-                del np.sctypes
+                del np.sctypes  # noqa: NPY201
     return imgaug
