@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 from astro_io.cli import dispatch
 
-VERBS = {"fields": "simulate fields of stars and galaxies with the truth of every source"}
+VERBS = {
+    "fields": "simulate fields of stars and galaxies with the truth of every source",
+    "compare": "compare simulated fields with a real image, number by number",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

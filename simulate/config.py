@@ -34,7 +34,8 @@ class SurveyConfig:
     read_noise_e : range
         Electrons a pixel.
     unit : tuple of str
-        One is drawn per field: ``electron``, ``nanomaggy`` (22.5 mag = 1) or ``DN``.
+        One is drawn per field: ``electron``, ``nanomaggy`` (22.5 mag = 1) or ``DN``
+        (whole numbers).
     gain_e_per_dn : float per band
         Used for ``DN`` alone.
     soft_bias : float
@@ -144,12 +145,16 @@ class GalaxyConfig:
         Brightest, reference and faintest magnitude drawn.
     size_factor : range
         Multiplies the published half-light radii.
+    size_scatter : float
+        Standard deviation of ln radius at given magnitude.
     red_fraction : range
         Share of galaxies with an old population, down to `break_mag`.
     red_decline_per_mag : float
         Part of that share lost with every magnitude fainter than `break_mag`.
     bulge_indices : tuple of float
         Sersic indices that old galaxies draw from; few values keep the look-up tables few.
+    flattest_bulge : float
+        Smallest axis ratio of the bulges of old galaxies.
     disk_thickness : float
         Axis ratio of a disk seen edge-on.
     arms_fraction : float
@@ -165,9 +170,11 @@ class GalaxyConfig:
     break_mag: float = 22.5
     faint_slope: float = 0.28
     size_factor: Range = (1.0, 1.0)
+    size_scatter: float = 0.35
     red_fraction: Range = (0.35, 0.35)
     red_decline_per_mag: float = 0.25
     bulge_indices: tuple[float, ...] = (2.0, 3.0, 4.0)
+    flattest_bulge: float = 0.55
     disk_thickness: float = 0.25
     arms_fraction: float = 0.6
 

@@ -21,7 +21,6 @@ _BLUE_RZ = np.array([0.22, 0.26, 0.30, 0.35, 0.42, 0.48, 0.56, 0.56, 0.48, 0.35,
 # ln(r_hl / arcsec) = -1.320 - 0.278 (i - 23) for bulges. Half-light radius of a disk = 1.678 r_d.
 _DISK_SIZE = (-1.145 + np.log(1.678), -0.269)
 _BULGE_SIZE = (-1.320, -0.278)
-_SIZE_SCATTER = 0.35
 _YOUNG_INDICES = (1.0, 2.0, 3.0)
 """Sersic indices of the bulges of young galaxies; few, so that the look-up tables are few."""
 
@@ -167,7 +166,8 @@ def _build(
     total = np.sum(parts, axis=0)
     i_mag = mag - 0.3
     disk, bulge = (
-        size_factor * np.exp(zero + slope * (i_mag - 23.0) + rng.normal(0.0, _SIZE_SCATTER, n))
+        size_factor
+        * np.exp(zero + slope * (i_mag - 23.0) + rng.normal(0.0, config.size_scatter, n))
         for zero, slope in (_DISK_SIZE, _BULGE_SIZE)
     )
     cos_inclination = rng.uniform(0.0, 1.0, n)
@@ -184,7 +184,9 @@ def _build(
         bulge_index=np.where(
             is_red, rng.choice(config.bulge_indices, n), rng.choice(_YOUNG_INDICES, n)
         ),
-        bulge_axis_ratio=np.where(is_red, rng.uniform(0.55, 1.0, n), rng.uniform(0.7, 1.0, n)),
+        bulge_axis_ratio=np.where(
+            is_red, rng.uniform(config.flattest_bulge, 1.0, n), rng.uniform(0.7, 1.0, n)
+        ),
         disk_axis_ratio=np.sqrt(q0**2 + (1.0 - q0**2) * cos_inclination**2),
         angle_rad=rng.uniform(0.0, np.pi, n),
         structure_seed=rng.integers(0, 2**62, n),

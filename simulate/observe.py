@@ -157,7 +157,8 @@ def observe_band(
         counts = _saturate(counts, exposure, effects)
     if exposure.sky_subtracted:
         counts = counts - sky
-    return counts * exposure.unit_per_electron[band] + exposure.soft_bias
+    delivered = counts * exposure.unit_per_electron[band] + exposure.soft_bias
+    return np.round(delivered) if exposure.unit == "DN" else delivered
 
 
 def _saturate(counts: np.ndarray, exposure: Exposure, effects: EffectConfig) -> np.ndarray:
