@@ -50,11 +50,12 @@ def _main(argv: Sequence[str] | None) -> int:
     from astro_io.dataset import open_dataset
     from astro_io.truth import MaskRule
     from astro_rcnn import evaluation_run, scorecard
-    from astro_rcnn.scoring import ScoringSettings
+    from astro_rcnn.scoring import ScoringSettings, magnitude_band
     from astro_rcnn.sep_baseline import SepSettings
 
     evaluation_run.refuse_existing(args.output, overwrite=args.overwrite)
     dataset = open_dataset(args.dataset)
+    magnitude_band(dataset.bands, args.band)
     settings = ScoringSettings(
         rule=MaskRule(kind=args.rule),
         operating_score=args.operating_score,

@@ -76,9 +76,7 @@ def test_pooled_ranking_agrees_with_pycocotools(rng):
         scores = np.sort(rng.random(kept.sum()))[::-1]
         ones = np.ones(24, int)
         found_masks = [masks[0]] * int(kept.sum())
-        coco.add(
-            SHAPE, (boxes, masks, ones), (shifted[kept], found_masks, ones[kept], scores)
-        )
+        coco.add(SHAPE, (boxes, masks, ones), (shifted[kept], found_masks, ones[kept], scores))
         images.append(
             ScoredImage(
                 truth_class=ones,

@@ -295,9 +295,7 @@ def test_confusion_by_hand():
     )
     at_50 = confusion_matrix([image, image], 0.5, n_classes=2)
     np.testing.assert_array_equal(at_50, [[2, 2], [0, 2]])
-    np.testing.assert_array_equal(
-        confusion_matrix([image], 0.75, n_classes=2), [[1, 1], [0, 0]]
-    )
+    np.testing.assert_array_equal(confusion_matrix([image], 0.75, n_classes=2), [[1, 1], [0, 0]])
     np.testing.assert_array_equal(
         confusion_matrix([image], 0.5, n_classes=2, min_score=0.7), [[1, 1], [0, 0]]
     )

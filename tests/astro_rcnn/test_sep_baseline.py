@@ -43,7 +43,9 @@ def test_finds_every_bright_source_where_it_is(rng):
 
 
 def test_tells_stars_from_galaxies_by_size(rng):
-    scene = make_scene(rng, [(1, 20, 20, 1.3, 3000), (1, 50, 20, 1.3, 2000), (2, 80, 60, 3.2, 6000)])
+    scene = make_scene(
+        rng, [(1, 20, 20, 1.3, 3000), (1, 50, 20, 1.3, 2000), (2, 80, 60, 3.2, 6000)]
+    )
     found = run(scene)
     order = np.argsort(found.boxes[:, 1])
     np.testing.assert_array_equal(found.class_ids[order], [1, 1, 2])

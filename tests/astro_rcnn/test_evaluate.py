@@ -1,0 +1,145 @@
+"""The command, its files and figures; the network is replaced by one that knows the truth."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from evaluation_scenes import BANDS, TruthTeller, random_scene
+
+from astro_io.dataset import DatasetWriter, open_dataset
+from astro_rcnn import evaluate
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Return the path of a set of two small scenes."""
+    path = tmp_path_factory.mktemp("data") / "test.h5"
+    rng = np.random.default_rng(3)
+    with DatasetWriter(path, bands=BANDS, attributes={"preset": "tiny", "seed": 3}) as writer:
+        for index in range(2):
+            writer.write(random_scene(rng, index=index))
+    return path
+
+
+class Loader:
+    """Stands for Detector: keeps what it was loaded with."""
+
+    def __init__(self, dataset):
+        self.dataset, self.calls = dataset, []
+
+    def load(self, weights, **overrides):
+        self.calls.append((weights, overrides))
+        return TruthTeller(list(open_dataset(self.dataset)))
+
+
+@pytest.fixture
+def loader(dataset, monkeypatch):
+    """Put a truth-teller in place of the network, without importing Keras."""
+    stand_in = Loader(dataset)
+    module = type(sys)("astro_rcnn.detector")
+    module.Detector = stand_in
+    monkeypatch.setitem(sys.modules, "astro_rcnn.detector", module)
+    monkeypatch.setattr("astro_rcnn.detector", module, raising=False)
+    return stand_in
+
+
+def test_writes_metrics_tables_and_figures(dataset, loader, tmp_path, capsys):
+    arguments = ["--weights", "w", "--dataset", str(dataset), "--output", str(tmp_path / "out")]
+    assert evaluate.main([*arguments, "--quiet", "--examples", "1"]) == 0
+    assert loader.calls == [("w", {"min_confidence": 0.05})]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        "metrics.json", "truth.fits", "detections.fits", "example_0.png", "precision_recall.png",
+        "confusion.png", "completeness.png", "deblending.png", "scores.png",
+    }  # fmt: skip
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["paper"]["combined"]["AP"] == 100
+    assert metrics["paper"]["star"]["AP_L"] is None
+    assert metrics["weights"] == "truth-teller" and metrics["dataset"] == "test.h5"
+    assert metrics["dataset_attributes"] == {"preset": "tiny", "seed": 3}
+    assert metrics["sep"]["completeness"]["position"]["all"] > 90
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("Average precision")
+    assert printed[-1].startswith("2 images, ") and printed[-1].endswith("out")
+
+
+def test_pictures_are_no_blank_sheets(dataset, loader, tmp_path):
+    from matplotlib.image import imread
+
+    evaluate.main(["--dataset", str(dataset), "--output", str(tmp_path), "-q", "--examples", "1"])
+    for path in tmp_path.glob("*.png"):
+        picture = imread(path)[..., :3]
+        assert min(picture.shape[:2]) > 300, path.name
+        assert picture.std() > 0.05, path.name
+
+
+def test_truth_table_says_what_became_of_each_source(dataset, loader, tmp_path):
+    from astropy.table import Table
+
+    evaluate.main(["--dataset", str(dataset), "--output", str(tmp_path), "-q", "--examples", "0"])
+    truth = Table.read(tmp_path / "truth.fits")
+    assert len(truth) == 24
+    assert truth["is_found_iou"].all()
+    np.testing.assert_array_equal(truth["found_class"], truth["class_id"])
+
+
+def test_limit_and_no_sep(dataset, loader, tmp_path, capsys):
+    code = evaluate.main(
+        ["--dataset", str(dataset), "--output", str(tmp_path), "-q", "--limit", "1", "--no-sep"]
+    )
+    assert code == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["n_images"] == 1 and "sep" not in metrics
+    assert "SEP" not in capsys.readouterr().out
+
+
+def test_an_earlier_result_is_not_replaced_unasked(dataset, loader, tmp_path, capsys):
+    (tmp_path / "metrics.json").write_text("{}")
+    arguments = ["--dataset", str(dataset), "--output", str(tmp_path), "-q", "--no-sep"]
+    assert evaluate.main(arguments) == 2
+    assert "metrics.json exists. Pass --overwrite" in capsys.readouterr().err
+    assert not loader.calls
+    assert evaluate.main([*arguments, "--overwrite", "--examples", "0"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--min-score", "1.5"], "--min-score: expected 0 to 1; found 1.5"),
+        (["--min-score", "0.7"], "--min-score 0.7 is above --operating-score 0.5"),
+        (["--limit", "0"], "--limit: expected at least 1; found 0"),
+        (["--band", "i"], "--band i: expected one of g, r, z"),
+    ],
+)
+def test_senseless_requests_exit_2(dataset, loader, tmp_path, capsys, extra, message):
+    code = evaluate.main(["--dataset", str(dataset), "--output", str(tmp_path), "-q", *extra])
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_a_missing_set_exits_2(loader, tmp_path, capsys):
+    arguments = ["--dataset", str(tmp_path / "none.h5"), "--output", str(tmp_path / "out"), "-q"]
+    assert evaluate.main(arguments) == 2
+    assert "none.h5" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_is_quick_and_loads_no_keras():
+    code = (
+        "import sys; from astro_rcnn import evaluate\n"
+        "try: evaluate.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'keras', 'tensorflow', 'jax', 'matplotlib', 'astropy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "--min-score" in done.stdout
+    assert time.perf_counter() - start < 5  # a second on an idle machine
