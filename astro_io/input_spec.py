@@ -15,12 +15,15 @@ BLUE_TO_RED = ("u", "g", "r", "i", "z", "y", "Y", "J", "H", "K", "Ks")
 
 FITS_SUFFIX = re.compile(r"\.(?:fits|fit|fts)(?:\.(?:gz|fz|bz2))?$", re.IGNORECASE)
 
-_KNOWN_BAND = re.compile(r"[ugrizyYJHKUBVRI]|Ks|F\d{3,4}(?:W|M|N|X|LP|W2)", re.ASCII)
+_SPACE_FILTER = r"F\d{3,4}(?:W2?|M|N|X|LP)"
+_KNOWN_BAND = re.compile(rf"[ugrizyYJHKUBVRI]|Ks|{_SPACE_FILTER}", re.ASCII)
 _EXTENSION = re.compile(r"^(?P<path>.+)\[(?P<extension>[^\[\]]+)\]$")
 _HSC_FILTER = re.compile(r"HSC-([GRIZY])\d?$")
 _PATTERNS = (
     re.compile(r"^(?P<prefix>img)_(?P<band>[^_.]+)$"),
     re.compile(r"^(?P<prefix>.*[-_]image)[-_](?P<band>[^-_.]+)$"),
+    re.compile(rf"^(?P<prefix>.+)[-_](?P<band>{_KNOWN_BAND.pattern})$"),
+    re.compile(rf"^(?P<prefix>.*)[-_](?P<band>(?i:{_SPACE_FILTER}))(?P<rest>[-_].*)?$"),
     re.compile(r"^(?P<prefix>.+)[-_](?P<band>[A-Za-z][A-Za-z0-9]*)$"),
 )
 """Forms of band files in a folder; the first that any file has is used for all."""
@@ -100,7 +103,8 @@ def band_files(folder: Path) -> dict[str, Path]:
     """Find the file of each band in a folder, blue to red.
 
     ``img_<band>.fits`` come first; without any, ``<name>-image-<band>.fits``, then
-    ``<name>_<band>.fits``. Each may end in ``.gz``, ``.fz`` or ``.bz2``.
+    ``<name>_<band>.fits``, then ``<name>_f555w_<more>.fits``. Each may end in ``.gz``, ``.fz``
+    or ``.bz2``.
 
     Raises
     ------
@@ -152,6 +156,8 @@ def band_name(text: object) -> str | None:
     for word in re.split(r"[\s\-_.,:;/]+", words):
         if is_known_band(word):
             return word
+        if is_known_band(word.upper()) and len(word) > 2:
+            return word.upper()
     return re.sub(r"\s+", "_", words)
 
 
@@ -161,9 +167,12 @@ def is_known_band(word: str) -> bool:
 
 
 def band_of_file_name(path: Path) -> str | None:
-    """Return the band that the name of a lone file ends in, if it is a known one."""
-    words = re.split(r"[-_]", _stem(path))
-    return words[-1] if len(words) > 1 and is_known_band(words[-1]) else None
+    """Return the band in the name of a lone file: its last word, or an HST filter anywhere."""
+    for pattern in _PATTERNS[2:4]:
+        match = pattern.match(_stem(path))
+        if match:
+            return band_name(match["band"])
+    return None
 
 
 def _split_pairs(spec: str | Path) -> list[tuple[str, str]] | None:
@@ -229,12 +238,12 @@ def _group_by_band(names: list[str], pattern: re.Pattern[str]) -> dict[str, list
     for name in names:
         match = pattern.match(FITS_SUFFIX.sub("", name))
         if match:
-            groups[match["band"]].append((match["prefix"], name))
-    if pattern is not _PATTERNS[-1]:
-        return dict(groups)
-    known = {band: files for band, files in groups.items() if is_known_band(band)}
-    prefixes = {prefix for files in groups.values() for prefix, _ in files}
-    return known or (dict(groups) if len(prefixes) == 1 else {})
+            parts = match.groupdict()
+            band = parts["band"].upper() if "rest" in parts else parts["band"]
+            groups[band].append((parts["prefix"] + (parts.get("rest") or ""), name))
+    if pattern is _PATTERNS[-1] and len({p for files in groups.values() for p, _ in files}) > 1:
+        return {}
+    return dict(groups)
 
 
 def _refuse_doubles(folder: Path, found: dict[str, list[tuple[str, str]]]) -> None:
