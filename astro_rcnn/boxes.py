@@ -1,7 +1,8 @@
 """Box arithmetic: IoU, encode and decode, clip, non-maximum suppression. ``keras.ops``, no layers.
 
-Boxes are ``(y1, x1, y2, x2)``. Two frames occur: pixels, and the normalised frame of the released
-weights, ``(box - [0, 0, 1, 1]) / ([H, W, H, W] - 1)``, in which corners of the image are 0 and 1.
+Boxes are ``(y1, x1, y2, x2)``. Two frames occur: pixels, and a normalised one in which the corners
+of the image are 0 and 1: ``(box - [0, 0, 1, 1]) / ([H, W, H, W] - 1)`` for the released weights,
+``box / [H, W, H, W]`` for networks with exact alignment.
 """
 
 from __future__ import annotations
@@ -15,18 +16,28 @@ MAX_LOG_RATIO = float(np.log(1000.0 / 16.0))
 _SUPPRESSED = -1.0
 
 
-def normalize_boxes(boxes, shape: tuple[int, int]):
-    """Pixel boxes to the normalised frame of an image of `shape` (H, W)."""
-    height, width = shape
-    scale = np.array([height, width, height, width], np.float32) - 1.0
-    return (boxes - np.array([0, 0, 1, 1], np.float32)) / scale
+def normalize_boxes(boxes, shape: tuple[int, int], *, is_exact: bool = False):
+    """Pixel boxes to the normalised frame of an image of `shape` (H, W).
+
+    `is_exact` divides by H and W instead of the released weights' rule, under which a box of
+    8 pixels is 7 units high.
+    """
+    scale, offset = _frame(shape, is_exact)
+    return (boxes - offset) / scale
 
 
-def denormalize_boxes(boxes, shape: tuple[int, int]):
+def denormalize_boxes(boxes, shape: tuple[int, int], *, is_exact: bool = False):
     """Inverse of `normalize_boxes`, without rounding."""
+    scale, offset = _frame(shape, is_exact)
+    return boxes * scale + offset
+
+
+def _frame(shape: tuple[int, int], is_exact: bool) -> tuple[np.ndarray, np.ndarray]:
     height, width = shape
-    scale = np.array([height, width, height, width], np.float32) - 1.0
-    return boxes * scale + np.array([0, 0, 1, 1], np.float32)
+    scale = np.array([height, width, height, width], np.float32)
+    if is_exact:
+        return scale, np.zeros(4, np.float32)
+    return scale - 1.0, np.array([0, 0, 1, 1], np.float32)
 
 
 def box_iou(first, second):

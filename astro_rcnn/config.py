@@ -44,14 +44,15 @@ class ModelConfig:
         Place anchors at every n-th cell.
     canonical_size_px, canonical_level : float, int
         A region of this size is pooled from this level; each factor two moves a level.
-    is_canonical_size_relative : bool
-        Measure the size in units of ``sqrt(image area)`` as the released weights need.
     mean_pixel : tuple of float
         Subtracted from each normalised band; one number serves all.
     normalization : str
         One of ``astro_io.normalize.METHODS``.
     normalization_softening : float
         Softening of the asinh stretch in units of the sky noise.
+    is_alignment_exact : bool
+        Pool at bin centres in exact pixel positions. The released weights need False: their
+        rule shifts regions by up to three quarters of a cell across the image.
     min_confidence, detection_nms_iou, max_detections
         A detection has at least this score; overlaps above this IoU are suppressed.
     """
@@ -79,7 +80,7 @@ class ModelConfig:
     post_nms_inference: int = 1000
     canonical_size_px: float = 224.0
     canonical_level: int = 4
-    is_canonical_size_relative: bool = True
+    is_alignment_exact: bool = False
     pool_size: int = 7
     mask_pool_size: int = 14
     class_head_width: int = 1024
@@ -238,9 +239,7 @@ class StageConfig:
     def __post_init__(self) -> None:
         """Check the words and numbers."""
         if self.layers not in ("heads", "all"):
-            raise ConfigError(
-                f"[schedule]: layers is 'heads' or 'all'; found '{self.layers}'."
-            )
+            raise ConfigError(f"[schedule]: layers is 'heads' or 'all'; found '{self.layers}'.")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise ConfigError(
                 f"[schedule]: learning_rate must be positive; found {self.learning_rate}."

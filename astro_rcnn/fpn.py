@@ -36,7 +36,5 @@ def feature_pyramid(
         if level <= top
     }
     for level in range(top + 1, levels[-1] + 1):
-        pyramid[level] = layers.MaxPooling2D(1, strides=2, name=f"fpn_p{level}")(
-            pyramid[level - 1]
-        )
+        pyramid[level] = layers.MaxPooling2D(1, strides=2, name=f"fpn_p{level}")(pyramid[level - 1])
     return [pyramid[level] for level in levels]

@@ -47,10 +47,8 @@ def mask_head(
     for index in range(1, depth + 1):
         x = layers.Conv2D(channels, 3, padding="same", name=f"mrcnn_mask_conv{index}")(x)
         x = layers.ReLU()(batch_norm(f"mrcnn_mask_bn{index}", is_frozen=is_frozen)(x))
-    x = layers.Conv2DTranspose(
-        channels, 2, strides=2, activation="relu", name="mrcnn_mask_deconv"
-    )(x)
-    masks = layers.Conv2D(
-        n_classes, 1, activation="sigmoid", dtype="float32", name="mrcnn_mask"
-    )(x)
+    x = layers.Conv2DTranspose(channels, 2, strides=2, activation="relu", name="mrcnn_mask_deconv")(
+        x
+    )
+    masks = layers.Conv2D(n_classes, 1, activation="sigmoid", dtype="float32", name="mrcnn_mask")(x)
     return keras.Model(pooled, masks, name="mask_head")

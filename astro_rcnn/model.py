@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import keras
 import numpy as np
 from keras import layers, ops
 
 from astro_rcnn import losses
 from astro_rcnn.anchors import pyramid_anchors
-from astro_rcnn.boxes import clip_boxes, decode_boxes, non_max_suppression, normalize_boxes
+from astro_rcnn.boxes import (
+    clip_boxes,
+    decode_boxes,
+    denormalize_boxes,
+    non_max_suppression,
+    normalize_boxes,
+)
 from astro_rcnn.config import ModelConfig, TargetConfig
 from astro_rcnn.fpn import feature_pyramid
 from astro_rcnn.heads import class_box_head, mask_head
 from astro_rcnn.resnet import compact, resnet
-from astro_rcnn.roi_align import assign_levels, pyramid_roi_align
+from astro_rcnn.roi_align import assign_levels, bin_centres, pyramid_roi_align
 from astro_rcnn.rpn import proposal_network, propose
 from astro_rcnn.targets import anchor_targets, region_targets
 
@@ -115,6 +124,14 @@ class MaskRCNN(keras.Model):
         logits, deltas = zip(*outputs, strict=True)
         return ops.concatenate(logits, axis=1), ops.concatenate(deltas, axis=1)
 
+    def to_frame(self, boxes, shape: tuple[int, int]):
+        """Pixel boxes in the normalised frame of this network."""
+        return normalize_boxes(boxes, shape, is_exact=self.settings.is_alignment_exact)
+
+    def to_pixels(self, boxes, shape: tuple[int, int]):
+        """Inverse of `to_frame`."""
+        return denormalize_boxes(boxes, shape, is_exact=self.settings.is_alignment_exact)
+
     def anchors(self, shape: tuple[int, int]) -> np.ndarray:
         """Anchors in pixels, shape (A, 4), for an image of `shape`."""
         config = self.settings
@@ -126,15 +143,17 @@ class MaskRCNN(keras.Model):
             stride=config.anchor_stride,
         )
 
-    def propose(self, logits, deltas, shape: tuple[int, int], n_proposals: int):
+    def propose(
+        self, logits, deltas, shape: tuple[int, int], n_proposals: int, n_before: int | None = None
+    ):
         """Proposals (N, n_proposals, 4), normalised frame, from scored anchors."""
         config = self.settings
         return propose(
             ops.softmax(ops.cast(logits, "float32"), axis=-1)[..., 1],
             deltas,
-            ops.convert_to_tensor(normalize_boxes(self.anchors(shape), shape)),
+            ops.convert_to_tensor(self.to_frame(self.anchors(shape), shape)),
             box_std=config.rpn_box_std,
-            n_before=config.pre_nms_limit,
+            n_before=n_before or config.pre_nms_limit,
             n_proposals=n_proposals,
             iou_threshold=config.rpn_nms_iou,
         )
@@ -151,7 +170,18 @@ class MaskRCNN(keras.Model):
             canonical_size=canonical,
             canonical_level=config.canonical_level,
         )
-        pooled = pyramid_roi_align(maps, boxes, index, size)
+        if config.is_alignment_exact:
+            cells = np.array([level.shape[1:3] for level in maps], np.int32)
+            strides = 2.0 ** np.array(config.roi_levels, np.float32)
+            boxes = bin_centres(
+                self.to_pixels(boxes, shape),
+                size,
+                ops.take(cells, index, axis=0),
+                ops.take(strides, index),
+            )
+            pooled = pyramid_roi_align(maps, boxes, index, size, edge_slack=0.5)
+        else:
+            pooled = pyramid_roi_align(maps, boxes, index, size)
         return ops.reshape(pooled, (-1, size, size, config.fpn_width))
 
     def classify(self, pyramid, boxes, shape: tuple[int, int], training: bool = False):
@@ -170,6 +200,12 @@ class MaskRCNN(keras.Model):
         masks = self.mask_head(pooled, training=training)
         side = 2 * self.settings.mask_pool_size
         return ops.reshape(masks, (-1, boxes.shape[1], side, side, self.settings.n_classes))
+
+    def draw_class_masks(self, pyramid, boxes, class_ids, shape: tuple[int, int]):
+        """Mask probabilities (N, R, S, S) of boxes (N, R, 4), each for its class (N, R)."""
+        masks = self.draw_masks(pyramid, boxes, shape)
+        index = ops.cast(class_ids, "int32")[..., None, None, None]
+        return ops.take_along_axis(masks, index, axis=-1)[..., 0]
 
     # === inference ===
 
@@ -194,11 +230,14 @@ class MaskRCNN(keras.Model):
         shape = (image.shape[1], image.shape[2])
         pyramid = self.pyramid(image)
         logits, deltas = self.score_anchors(pyramid)
-        rois = self.propose(logits, deltas, shape, config.post_nms_inference)
+        config = _scale_limits(config, shape)
+        rois = self.propose(
+            logits, deltas, shape, config.post_nms_inference, n_before=config.pre_nms_limit
+        )
         class_logits, class_deltas = self.classify(pyramid, rois, shape)
         if window is None:
             window = np.array([0, 0, *shape], np.float32)
-        window = normalize_boxes(ops.cast(window, "float32"), shape)
+        window = self.to_frame(ops.cast(window, "float32"), shape)
         found = refine_detections(rois, class_logits, class_deltas, window, config)
         return {"pyramid": pyramid, **found}
 
@@ -238,7 +277,7 @@ class MaskRCNN(keras.Model):
         """Class, box and mask loss of given proposals (N, R, 4), normalised frame."""
         config, targets = self.settings, self.target_settings
         gt_class_ids = ops.cast(inputs["gt_class_ids"], "int32")
-        gt_boxes = normalize_boxes(ops.cast(inputs["gt_boxes"], "float32"), shape)
+        gt_boxes = self.to_frame(ops.cast(inputs["gt_boxes"], "float32"), shape)
         if targets.has_truth_proposals:
             real = ops.cast((gt_class_ids > 0)[..., None], "float32")
             proposals = ops.concatenate([proposals, gt_boxes * real], axis=1)
@@ -254,6 +293,7 @@ class MaskRCNN(keras.Model):
             box_std=config.box_std,
             mask_size=2 * config.mask_pool_size,
             is_negative_count_tied=targets.is_negative_count_tied,
+            is_alignment_exact=config.is_alignment_exact,
         )
         wanted = {name: ops.stop_gradient(value) for name, value in wanted.items()}
         n_positive = wanted["deltas"].shape[1]
@@ -269,14 +309,10 @@ class MaskRCNN(keras.Model):
             "mrcnn_mask": losses.mask_loss(positive_ids, wanted["masks"], masks),
         }
 
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training: bool = True
-    ):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training: bool = True):
         """Weighted sum of the five losses and weight decay."""
         weights = self.target_settings.loss_weights
-        total = sum(
-            weight * y_pred[name] for weight, name in zip(weights, LOSS_NAMES, strict=True)
-        )
+        total = sum(weight * y_pred[name] for weight, name in zip(weights, LOSS_NAMES, strict=True))
         if self.target_settings.weight_decay > 0.0:
             total = total + losses.weight_decay(
                 self.trainable_variables, self.target_settings.weight_decay
@@ -349,10 +385,20 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
     }
 
 
+def _scale_limits(config: ModelConfig, shape: tuple[int, int]) -> ModelConfig:
+    """Let the numbers of candidates grow with the image: they are meant for 512 x 512 pixels."""
+    factor = math.ceil(shape[0] * shape[1] / 512**2)
+    return replace(
+        config,
+        pre_nms_limit=config.pre_nms_limit * factor,
+        post_nms_inference=config.post_nms_inference * factor,
+        max_detections=config.max_detections * factor,
+    )
+
+
 def build_model(
     config: ModelConfig, targets: TargetConfig | None = None, *, seed: int = 0
 ) -> MaskRCNN:
     """Build the network of `config` with random weights drawn from `seed`."""
     keras.utils.set_random_seed(seed)
     return MaskRCNN(config, targets, seed=seed)
-

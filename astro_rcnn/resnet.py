@@ -68,9 +68,7 @@ def _bottleneck(x, width: int, block: str, *, has_projection: bool, stride: int,
     y = layers.ReLU(name=f"res{block}_relu_2b")(convolve(y, width, 3, "2b"))
     y = convolve(y, 4 * width, 1, "2c")
     shortcut = convolve(x, 4 * width, 1, "1", stride) if has_projection else x
-    return layers.ReLU(name=f"res{block}_out")(
-        layers.Add(name=f"res{block}_add")([y, shortcut])
-    )
+    return layers.ReLU(name=f"res{block}_out")(layers.Add(name=f"res{block}_add")([y, shortcut]))
 
 
 def compact(
@@ -121,4 +119,6 @@ def _basic_block(x, width: int, block: str, stride: int, is_frozen: bool):
     y = convolve(y, 3, "2")
     needs_projection = stride > 1 or x.shape[-1] != width
     shortcut = convolve(x, 1, "0", stride) if needs_projection else x
-    return layers.ReLU(name=f"block{block}_out")(layers.Add(name=f"block{block}_add")([y, shortcut]))
+    return layers.ReLU(name=f"block{block}_out")(
+        layers.Add(name=f"block{block}_add")([y, shortcut])
+    )

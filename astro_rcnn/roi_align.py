@@ -1,7 +1,9 @@
 """RoIAlign: sample feature maps inside regions, bilinearly, at one point a bin.
 
 As in the reference implementation this is TensorFlow's crop-and-resize: sampling points run from
-edge to edge of the region, both included, and points outside the map give zero.
+edge to edge of the region, both included, and points outside the map give zero. `bin_centres`
+turns a region into the smaller one whose edges are the centres of its outermost bins, which makes
+the same sampling exact (He et al. 2017, section 3: RoIAlign).
 """
 
 from __future__ import annotations
@@ -113,7 +115,34 @@ def _sample_axis(low, high, n_cells, size: int, edge_slack: float):
     return first, second, points - floor, is_inside
 
 
-def crop_masks(masks, boxes, size: int):
+def bin_centres(boxes, n_bins: int, n_cells, cell_px):
+    """Regions whose edges are the outermost bin centres, in the frame of a map's cell centres.
+
+    Parameters
+    ----------
+    boxes : tensor, shape (..., 4)
+        Pixel edges.
+    n_bins : int
+        Bins a side.
+    n_cells : tensor, shape (..., 2)
+        Rows and columns of the map that each region is pooled from.
+    cell_px : tensor, shape (...)
+        Size of a cell of that map in pixels.
+
+    Returns
+    -------
+    tensor, shape (..., 4)
+        0 and 1 are the centres of the outermost cells.
+    """
+    low, high = boxes[..., :2], boxes[..., 2:]
+    half_bin = 0.5 * (high - low) / n_bins
+    cell = ops.cast(cell_px, "float32")[..., None]
+    last = ops.maximum(ops.cast(n_cells, "float32") - 1.0, 1.0)
+    first = ((low + half_bin) / cell - 0.5) / last
+    return ops.concatenate([first, ((high - half_bin) / cell - 0.5) / last], axis=-1)
+
+
+def crop_masks(masks, boxes, size: int, *, edge_slack: float = 0.0):
     """Sample each mask inside one box in the frame of the mask.
 
     Parameters
@@ -124,6 +153,9 @@ def crop_masks(masks, boxes, size: int):
         0 and 1 are the centres of the outermost cells of the mask.
     size : int
         Output cells a side.
+    edge_slack : float
+        As in `pyramid_roi_align`. With the slack of feature maps, one in sixty of the reference
+        mask targets would gain a column.
 
     Returns
     -------
@@ -131,6 +163,5 @@ def crop_masks(masks, boxes, size: int):
     """
     pixels = ops.cast(masks, "float32")[..., None]
     level = ops.zeros(ops.shape(boxes)[:1] + (1,), dtype="int32")
-    # No slack: with it, one mask in sixty of the reference targets gains a column.
-    sampled = pyramid_roi_align([pixels], boxes[:, None], level, size, edge_slack=0.0)
+    sampled = pyramid_roi_align([pixels], boxes[:, None], level, size, edge_slack=edge_slack)
     return sampled[:, 0, :, :, 0]

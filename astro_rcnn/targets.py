@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from astro_rcnn.boxes import box_area, box_iou, encode_boxes
-from astro_rcnn.roi_align import crop_masks
+from astro_rcnn.roi_align import bin_centres, crop_masks
 
 
 def anchor_targets(
@@ -96,6 +96,7 @@ def region_targets(
     box_std: tuple[float, ...],
     mask_size: int,
     is_negative_count_tied: bool,
+    is_alignment_exact: bool = False,
 ):
     """Choose regions for the heads and say what each should answer.
 
@@ -118,6 +119,8 @@ def region_targets(
         Side of the mask targets.
     is_negative_count_tied : bool
         Take ``n_positive / positive_fraction - n_positive`` negatives rather than fill up.
+    is_alignment_exact : bool
+        Sample the true masks at bin centres.
 
     Returns
     -------
@@ -150,7 +153,7 @@ def region_targets(
     safe_rois = ops.where(positive_used[..., None], positive_rois, unit_box)
     safe_boxes = ops.where(positive_used[..., None], boxes, unit_box)
     deltas = encode_boxes(safe_rois, safe_boxes) / np.array(box_std, np.float32)
-    masks = _mask_targets(safe_rois, safe_boxes, gt_masks, best_gt, mask_size)
+    masks = _mask_targets(safe_rois, safe_boxes, gt_masks, best_gt, mask_size, is_alignment_exact)
     return {
         "rois": ops.concatenate([positive_rois, negative_rois], axis=1),
         "class_ids": ops.concatenate(
@@ -177,7 +180,7 @@ def _gather_rows(rows, index, is_used):
     )
 
 
-def _mask_targets(rois, boxes, gt_masks, best_gt, mask_size: int):
+def _mask_targets(rois, boxes, gt_masks, best_gt, mask_size: int, is_alignment_exact: bool):
     """Crop each true mask to its region: both boxes in one frame, the mask fills its box."""
     height = (boxes[..., 2] - boxes[..., 0])[..., None]
     width = (boxes[..., 3] - boxes[..., 1])[..., None]
@@ -186,8 +189,15 @@ def _mask_targets(rois, boxes, gt_masks, best_gt, mask_size: int):
     local = (rois - origin) / scale
     n_slots = best_gt.shape[1]
     side = gt_masks.shape[-1]
+    if is_alignment_exact:
+        # The mask fills its box: M cells of size 1 / M.
+        n_cells = np.full((1, 1, 2), side, np.float32)
+        local = bin_centres(local, mask_size, n_cells, np.full((1, 1), 1.0 / side, np.float32))
     chosen = ops.take_along_axis(gt_masks, best_gt[..., None, None], axis=1)
     cropped = crop_masks(
-        ops.reshape(chosen, (-1, side, side)), ops.reshape(local, (-1, 4)), mask_size
+        ops.reshape(chosen, (-1, side, side)),
+        ops.reshape(local, (-1, 4)),
+        mask_size,
+        edge_slack=0.5 if is_alignment_exact else 0.0,
     )
     return ops.round(ops.reshape(cropped, (-1, n_slots, mask_size, mask_size)))

@@ -1,0 +1,81 @@
+"""Checkpoints of a run: everything that exact resuming needs, in one HDF5 file an epoch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from astro_io.errors import WeightsError
+from astro_io.fits_write import atomic_path
+
+_NAME = re.compile(r"epoch_(\d+)\.h5$")
+
+
+def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int, keep: int = 2) -> Path:
+    """Write weights, optimiser and random state after `epoch` epochs; keep the newest few."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"epoch_{epoch:04d}.h5"
+    with atomic_path(path, overwrite=True) as part, h5py.File(part, "w") as file:
+        file.attrs["epoch"] = epoch
+        _write(file.create_group("model"), _state_variables(model))
+        _write(file.create_group("optimizer"), model.optimizer.variables)
+    for old in sorted(folder.glob("epoch_*.h5"))[:-keep]:
+        old.unlink()
+    return path
+
+
+def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
+    """Return the newest checkpoint of a run and its epoch, or None."""
+    found = [
+        (int(match[1]), path) for path in folder.glob("*.h5") if (match := _NAME.search(path.name))
+    ]
+    if not found:
+        return None
+    epoch, path = max(found)
+    return path, epoch
+
+
+def load_model_state(model: keras.Model, path: Path) -> None:
+    """Restore weights and random state."""
+    with h5py.File(path, "r") as file:
+        _read(file["model"], _state_variables(model), f"{path.name}[model]")
+
+
+def load_optimizer_state(model: keras.Model, path: Path) -> None:
+    """Restore the optimiser of a compiled model."""
+    model.optimizer.build(model.trainable_variables)
+    with h5py.File(path, "r") as file:
+        _read(file["optimizer"], model.optimizer.variables, f"{path.name}[optimizer]")
+
+
+def _state_variables(model: keras.Model) -> list[keras.Variable]:
+    """Weights, moving statistics and seeds, but not metrics or the optimiser."""
+    return [*model.trainable_variables, *model.non_trainable_variables]
+
+
+def _write(group: h5py.Group, variables: list[keras.Variable]) -> None:
+    for variable in sorted(variables, key=lambda v: v.path):
+        name = variable.path.replace("/", "|")
+        group.create_dataset(name, data=keras.ops.convert_to_numpy(variable.value))
+
+
+def _read(group: h5py.Group, variables: list[keras.Variable], where: str) -> None:
+    by_name = {variable.path.replace("/", "|"): variable for variable in variables}
+    if set(by_name) != set(group):
+        odd = sorted(set(by_name) ^ set(group))
+        raise WeightsError(
+            f"{where}: {len(odd)} tensors differ from the network, first {odd[0]}. The run was "
+            "made with another configuration; choose another --output."
+        )
+    for name, variable in by_name.items():
+        value = np.asarray(group[name][()])
+        if value.shape != tuple(variable.shape):
+            raise WeightsError(
+                f"{where}: {name} has shape {value.shape}, expected {tuple(variable.shape)}. The "
+                "run was made with another configuration; choose another --output."
+            )
+        variable.assign(value)

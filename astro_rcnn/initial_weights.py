@@ -1,0 +1,54 @@
+"""Where a training starts: at random, at COCO, or at a file."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import h5py
+
+from astro_io.errors import InputNotFoundError
+from astro_io.weights import resolve
+from astro_rcnn.model import MaskRCNN
+from astro_rcnn.named_weights import LoadReport
+from astro_rcnn.released_weights import load_matterport
+from astro_rcnn.weights_file import FORMAT, load_into
+
+log = logging.getLogger(__name__)
+
+
+def initialise(model: MaskRCNN, init: str) -> LoadReport:
+    """Fill a network before training.
+
+    Parameters
+    ----------
+    model : MaskRCNN
+    init : str
+        ``random``; ``coco``, downloaded and checked; another name of the registry; or the path
+        of a file, ours or of the matterport layout.
+
+    Returns
+    -------
+    LoadReport
+        With ``random``, everything is listed as left out on purpose.
+    """
+    if init == "random":
+        return LoadReport(left_out=("all layers (random start)",))
+    path, _ = resolve(init)
+    return load_any(model, path)
+
+
+def load_any(model: MaskRCNN, path: str | Path) -> LoadReport:
+    """Load a file of either layout, strictly."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputNotFoundError(f"{path}: no such weights file.")
+    return load_into(model, path) if is_our_format(path) else load_matterport(model, path)
+
+
+def is_our_format(path: Path) -> bool:
+    """Tell our weights files from the matterport layout."""
+    if not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path, "r") as file:
+        return file.attrs.get("format") == FORMAT
