@@ -91,12 +91,7 @@ def _assemble(planes: list[Plane], name: str, align: Align) -> SkyImage:
     pixels = np.empty((height, width, len(planes)), np.float32)
     bad = np.empty(pixels.shape, bool)
     for channel, (plane, wcs) in enumerate(zip(planes, all_wcs, strict=True)):
-        values, is_bad = _read_plane(plane)
-        if _must_reproject(reference, wcs, plane, align):
-            assert wcs is not None and reference is not None
-            values, is_bad = _reproject(values, is_bad, wcs, reference, plane)
-        pixels[..., channel] = values
-        bad[..., channel] = is_bad
+        pixels[..., channel], bad[..., channel] = _read_aligned(plane, wcs, reference, align)
     return SkyImage(
         pixels=pixels,
         bands=bands,
@@ -110,6 +105,16 @@ def _assemble(planes: list[Plane], name: str, align: Align) -> SkyImage:
     )
 
 
+def _read_aligned(
+    plane: Plane, wcs: WCS | None, reference: WCS | None, align: Align
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and bad pixels of one band on the grid of the reference band."""
+    values, is_bad = _read_plane(plane)
+    if reference is None or wcs is None or not _must_reproject(reference, wcs, plane, align):
+        return values, is_bad
+    return _reproject(values, is_bad, wcs, reference, plane)
+
+
 def _read_plane(plane: Plane) -> tuple[np.ndarray, np.ndarray]:
     """Return the values of one plane, float32 and finite, and where they are bad."""
     with readable(plane.file), np.errstate(over="ignore", invalid="ignore"):
@@ -121,10 +126,8 @@ def _read_plane(plane: Plane) -> tuple[np.ndarray, np.ndarray]:
     return values, is_bad
 
 
-def _must_reproject(reference: WCS | None, wcs: WCS | None, plane: Plane, align: Align) -> bool:
-    if reference is None or wcs is None or wcs is reference or align == "ignore":
-        return False
-    if is_aligned(reference, wcs, plane.shape):
+def _must_reproject(reference: WCS, wcs: WCS, plane: Plane, align: Align) -> bool:
+    if wcs is reference or align == "ignore" or is_aligned(reference, wcs, plane.shape):
         return False
     if align == "refuse":
         raise ImageError(
