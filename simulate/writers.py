@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
+from astro_io.astro_rcnn_folder import AstroRcnnFolderWriter
+from astro_io.coco import CocoWriter
 from astro_io.config import config_to_dict
 from astro_io.dataset import DatasetWriter
-from astro_io.errors import ConfigError
 from astro_io.provenance import provenance
 from simulate.config import FieldConfig
+
+SetWriter = DatasetWriter | AstroRcnnFolderWriter | CocoWriter
+
+_WRITERS: dict[str, type[SetWriter]] = {
+    "hdf5": DatasetWriter,
+    "astro-rcnn": AstroRcnnFolderWriter,
+    "coco": CocoWriter,
+}
 
 
 def open_writer(
@@ -22,7 +29,7 @@ def open_writer(
     seed: int,
     n_planned: int,
     overwrite: bool,
-) -> AbstractContextManager[Any]:
+) -> SetWriter:
     """Open a training set for writing; finished fields in it are kept.
 
     Parameters
@@ -39,17 +46,14 @@ def open_writer(
 
     Returns
     -------
-    context manager
-        With ``done`` (set of int) and ``write(scene)``.
+    DatasetWriter, AstroRcnnFolderWriter or CocoWriter
+        A context manager with ``done`` (set of int) and ``write(scene)``.
     """
-    attributes = {"preset": preset, "seed": seed, "config": config_to_dict(config)}
-    if file_format == "hdf5":
-        return DatasetWriter(
-            path,
-            bands=config.survey.bands,
-            attributes=attributes,
-            provenance=provenance(),
-            n_planned=n_planned,
-            overwrite=overwrite,
-        )
-    raise ConfigError(f"--format {file_format}: not available yet; use hdf5.")
+    return _WRITERS[file_format](
+        path,
+        bands=config.survey.bands,
+        attributes={"preset": preset, "seed": seed, "config": config_to_dict(config)},
+        provenance=provenance(),
+        n_planned=n_planned,
+        overwrite=overwrite,
+    )
