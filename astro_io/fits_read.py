@@ -87,7 +87,8 @@ def _assemble(planes: list[Plane], name: str, align: Align) -> SkyImage:
     height, width = planes[0].shape
     bands = tuple(str(plane.band) for plane in planes)
     all_wcs = [_celestial_wcs(plane) for plane in planes]
-    reference = all_wcs[reference_index(bands)]
+    preferred = all_wcs[reference_index(bands)]
+    reference = next((wcs for wcs in (preferred, *all_wcs) if wcs is not None), None)
     pixels = np.empty((height, width, len(planes)), np.float32)
     bad = np.empty(pixels.shape, bool)
     for channel, (plane, wcs) in enumerate(zip(planes, all_wcs, strict=True)):
@@ -99,7 +100,7 @@ def _assemble(planes: list[Plane], name: str, align: Align) -> SkyImage:
         unit=tuple(flux_unit(plane.header) for plane in planes),
         zeropoint_mag=tuple(zeropoint_mag(plane.header) for plane in planes),
         saturation=tuple(saturation_level(plane.header) for plane in planes),
-        wcs=reference or next((wcs for wcs in all_wcs if wcs is not None), None),
+        wcs=reference,
         name=name,
         sources=tuple(dict.fromkeys(str(plane.file) for plane in planes)),
     )
