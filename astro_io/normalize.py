@@ -118,29 +118,20 @@ def measure_statistics(
     _check_method(method)
     if pixels.ndim != 3:
         raise ImageError(f"statistics: expected pixels of shape (H, W, B), found {pixels.shape}.")
-    measure = _mean_and_deviation if method == "paper" else _sky_and_sigma
     step = 1 if method == "paper" else _sample_step(pixels.shape[0], pixels.shape[1])
     center = np.zeros(pixels.shape[2])
     scale = np.ones(pixels.shape[2])
     for band in range(pixels.shape[2]):
         values = _good_values(pixels, bad, band, step)
-        label = bands[band] if bands is not None else str(band)
-        if values.size == 0:
-            if not allow_empty:
-                raise ImageError(
-                    f"band {label}: no good pixel to measure the sky from. "
-                    "Leave the band out, or use weights that do not need it (--weights)."
-                )
+        if values.size:
+            measure = _mean_and_deviation if method == "paper" else _sky_and_sigma
+            center[band], scale[band] = measure(values)
+        if values.size and 0 < scale[band] < math.inf:
             continue
-        center[band], measured = measure(values)
-        if measured > 0 and math.isfinite(measured):
-            scale[band] = measured
-        elif not allow_empty:
-            raise ImageError(
-                f"band {label}: all {values.size} good pixels sampled equal "
-                f"{center[band]:g}, so there is no scatter to normalise by. "
-                "Check the file, or leave the band out."
-            )
+        if not allow_empty:
+            label = bands[band] if bands is not None else str(band)
+            raise ImageError(_why_not_measured(label, values))
+        scale[band] = 1.0
     return BandStatistics(center=center, scale=scale)
 
 
@@ -211,6 +202,19 @@ def normalize(
 def _check_method(method: str) -> None:
     if method not in METHODS:
         raise ImageError(f"normalisation '{method}' is unknown; choose one of {', '.join(METHODS)}")
+
+
+def _why_not_measured(label: str, values: np.ndarray) -> str:
+    """Say why a band has no statistics, and what to do."""
+    if values.size == 0:
+        return (
+            f"band {label}: no good pixel to measure the sky from. "
+            "Leave the band out, or use weights that do not need it (--weights)."
+        )
+    return (
+        f"band {label}: all {values.size} good pixels sampled equal {values[0]:g}, so there is "
+        "no scatter to normalise by. Check the file, or leave the band out."
+    )
 
 
 def _sample_step(height: int, width: int) -> int:
