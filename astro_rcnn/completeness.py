@@ -61,7 +61,7 @@ def nearest_neighbour(yx: np.ndarray) -> np.ndarray:
     """
     distance = distances(yx, yx)
     np.fill_diagonal(distance, np.inf)
-    return distance.min(axis=1, initial=np.inf)
+    return np.asarray(distance.min(axis=1, initial=np.inf))
 
 
 def distances(first_yx: np.ndarray, second_yx: np.ndarray) -> np.ndarray:

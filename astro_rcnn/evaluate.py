@@ -32,6 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     rules = ("peak", "isophote")
     add("--rule", choices=rules, default="peak", help="true masks (default %(default)s)")
     add("--band", help="band of the magnitudes (default r, or the middle one)")
+    threshold = "SEP's detection limit in sky sigmas; suit it to the set (default %(default)s)"
+    add("--sep-threshold", type=float, default=1.5, metavar="T", help=threshold)
     add("--no-sep", action="store_true", help="leave SEP out")
     add("--examples", type=int, default=3, metavar="N", help="images drawn (default %(default)s)")
     cli.add_common_arguments(parser)
@@ -69,7 +71,7 @@ def _main(argv: Sequence[str] | None) -> int:
         dataset,
         args.output,
         settings,
-        sep=None if args.no_sep else SepSettings(),
+        sep=None if args.no_sep else SepSettings(threshold_sigma=args.sep_threshold),
         limit=args.limit,
         n_examples=args.examples,
         facts={"dataset": args.dataset.name, "min_score": args.min_score},
@@ -90,6 +92,8 @@ def _check_ranges(args: argparse.Namespace) -> None:
             f"--min-score {args.min_score} is above --operating-score {args.operating_score}: "
             "detections between them would be missing. Lower it."
         )
+    if args.sep_threshold <= 0:
+        raise ConfigError(f"--sep-threshold: expected above 0; found {args.sep_threshold}.")
     if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit: expected at least 1; found {args.limit}.")
 

@@ -35,12 +35,6 @@ logger = logging.getLogger(__name__)
 
 Detect = Callable[[SkyImage], Detections]
 
-SEP_RULE = MaskRule(kind="isophote", isophote_sigma=1.5)
-"""Truth that SEP's footprints are also compared with: an isophote is what they are made to be.
-
-Of the isophotes from 0.3 to 1.5 sigma this one agrees best with SEP at its default threshold.
-"""
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Evaluation:
@@ -53,8 +47,8 @@ class Evaluation:
     ours : Summary
         Curves and tables behind it.
     sep : Summary or None
-        The same for SEP, compared with truth cut at an isophote (`SEP_RULE`), which is fairer to
-        it than the rule that the network learned; None where SEP was left out.
+        The same for SEP, compared with truth cut at the isophote of SEP's own threshold, which is
+        fairer to it than the rule that the network learned; None where SEP was left out.
     """
 
     metrics: dict[str, Any]
@@ -192,7 +186,8 @@ class SceneScorer:
         found = rank(found)
         measured = measure_detections(truth, found)
         self._sep.add(scene.index, truth, found, measured)
-        isophotal = prepare_truth(scene, replace(self._settings, rule=SEP_RULE))
+        rule = MaskRule(kind="isophote", isophote_sigma=self._sep_settings.threshold_sigma)
+        isophotal = prepare_truth(scene, replace(self._settings, rule=rule))
         self._sep_isophote.add(scene.index, isophotal, found, measured)
 
     def result(self) -> Evaluation:

@@ -143,7 +143,7 @@ def _sep_table(metrics: Mapping[str, Any]) -> str:
         f"{'':<34}{'ours':>8}{'SEP':>8}{'SEP*':>8}",
     ]
     lines += [_row(label, values, 34, 2 if "mean" in label else 1) for label, values in rows]
-    lines.append("* SEP's footprints against truth cut at an isophote, as they are, not by --rule")
+    lines.append("* against truth cut at the isophote of SEP's threshold, not by --rule")
     return "\n".join(lines)
 
 

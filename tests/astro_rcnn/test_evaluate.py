@@ -113,6 +113,7 @@ def test_an_earlier_result_is_not_replaced_unasked(dataset, loader, tmp_path, ca
         (["--min-score", "1.5"], "--min-score: expected 0 to 1; found 1.5"),
         (["--min-score", "0.7"], "--min-score 0.7 is above --operating-score 0.5"),
         (["--limit", "0"], "--limit: expected at least 1; found 0"),
+        (["--sep-threshold", "0"], "--sep-threshold: expected above 0; found 0.0"),
         (["--band", "i"], "--band i: expected one of g, r, z"),
     ],
 )
