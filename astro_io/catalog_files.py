@@ -38,7 +38,8 @@ def write_fits(path: Path, table: QTable) -> None:
     for key, value in table.meta.items():
         if _is_card(key, value) and key.upper() not in hdu.header:
             hdu.header[key.upper()] = value
-    hdu.header[_METADATA_CARD] = (json.dumps(_json_ready(table.meta)), "all metadata, JSON")
+    hdu.header.add_comment(f"{_METADATA_CARD} holds all metadata as JSON")
+    hdu.header[_METADATA_CARD] = json.dumps(_json_ready(table.meta))
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
 
 

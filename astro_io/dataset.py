@@ -23,9 +23,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import h5py
-import numpy as np
 
-from astro_io.errors import DatasetError, InputNotFoundError, OutputExistsError
+from astro_io import hdf5_scene
+from astro_io.errors import DatasetError, InputNotFoundError
 from astro_io.image import SkyImage
 from astro_io.scene import (
     CLASS_NAMES,
@@ -36,6 +36,7 @@ from astro_io.scene import (
     Stamp,
     new_truth_catalog,
 )
+from astro_io.set_identity import require_same_set, set_identity
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -56,11 +57,6 @@ __all__ = [
 
 SCHEMA = "astro training set"
 SCHEMA_VERSION = 1
-
-STAMP_BITS = 12
-"""Bits kept of a stamp's 23-bit mantissa: within 1.3e-4 of the value, at half the size."""
-
-_COMPRESSED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
 class DatasetWriter:
@@ -103,17 +99,17 @@ class DatasetWriter:
         provenance: Mapping[str, Any] | None = None,
         n_planned: int | None = None,
         overwrite: bool = False,
-        stamp_bits: int | None = STAMP_BITS,
+        stamp_bits: int | None = hdf5_scene.STAMP_BITS,
         compress_pixels: bool = False,
     ) -> None:
         self.path = Path(path)
         self.bands = tuple(bands)
         self._stamp_bits = stamp_bits
-        self._pixel_filter = _COMPRESSED if compress_pixels else {}
-        identity = {"bands": list(self.bands), "attributes": dict(attributes or {})}
+        self._pixel_filter = hdf5_scene.COMPRESSED if compress_pixels else {}
+        identity = set_identity(bands, attributes)
         fresh = overwrite or not self.path.exists()
         if not fresh:
-            _require_same_set(self.path, identity)
+            require_same_set(self.path, _stored_identity(self.path), identity)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = h5py.File(self.path, "w" if fresh else "r+")
         _hold_metadata_until_flush(self._file)
@@ -158,9 +154,9 @@ class DatasetWriter:
         if scene.index in self.done:
             raise DatasetError(f"{self.path.name}: {scene.name} is there already.")
         group = self._file.create_group(scene.name)
-        _write_image(group, scene.image, self._pixel_filter)
-        _write_catalog(group, scene.catalog)
-        _write_stamps(group, scene.stamps, self._stamp_bits)
+        hdf5_scene.write_image(group, scene.image, self._pixel_filter)
+        hdf5_scene.write_catalog(group, scene.catalog)
+        hdf5_scene.write_stamps(group, scene.stamps, self._stamp_bits)
         group.attrs.update(index=scene.index, seed=scene.seed, truth=scene.truth)
         self._file.flush()
         group.attrs["complete"] = True
@@ -222,9 +218,9 @@ class DatasetReader:
         """Return scene number `i`, counted from 0 over the complete ones."""
         group = self._group(i)
         return Scene(
-            image=_read_image(group, self.bands, self.path),
-            catalog=_read_catalog(group),
-            stamps=_read_stamps(group, self.path),
+            image=hdf5_scene.read_image(group, self.bands, self.path),
+            catalog=hdf5_scene.read_catalog(group),
+            stamps=hdf5_scene.read_stamps(group, self.path),
             index=int(group.attrs["index"]),
             seed=int(group.attrs["seed"]),
             truth=group.attrs["truth"],
@@ -259,11 +255,11 @@ class DatasetReader:
 
     def read_image(self, i: int) -> SkyImage:
         """Return the image of scene `i` without its truth."""
-        return _read_image(self._group(i), self.bands, self.path)
+        return hdf5_scene.read_image(self._group(i), self.bands, self.path)
 
     def read_catalog(self, i: int) -> Table:
         """Return the truth table of scene `i` without pixels."""
-        return _read_catalog(self._group(i))
+        return hdf5_scene.read_catalog(self._group(i))
 
     def _open(self) -> h5py.File:
         if self._handle is None or self._process != os.getpid():
@@ -341,25 +337,10 @@ def _open_checked(path: Path) -> h5py.File:
     return file
 
 
-def _require_same_set(path: Path, identity: dict[str, Any]) -> None:
-    """Raise unless the file at `path` was made with the same bands and attributes."""
+def _stored_identity(path: Path) -> dict[str, Any]:
+    """Return bands and attributes of the file at `path`."""
     with _open_checked(path) as file:
-        found = {key: json.loads(file.attrs[key]) for key in identity}
-    wanted = json.loads(json.dumps(identity))
-    flat_found = {"bands": found["bands"], **found["attributes"]}
-    flat_wanted = {"bands": wanted["bands"], **wanted["attributes"]}
-    differs = sorted(
-        key
-        for key in flat_found.keys() | flat_wanted.keys()
-        if flat_found.get(key) != flat_wanted.get(key)
-    )
-    if differs:
-        key = differs[0]
-        raise OutputExistsError(
-            f"{path} exists and was made with other settings ({', '.join(differs)}: "
-            f"{key} = {flat_found.get(key)!r}, now {flat_wanted.get(key)!r}). "
-            "Pass --overwrite, or choose another --output."
-        )
+        return {key: json.loads(file.attrs[key]) for key in ("bands", "attributes")}
 
 
 def _hold_metadata_until_flush(file: h5py.File) -> None:
@@ -390,145 +371,3 @@ def _scene_names(file: h5py.File, *, complete: bool) -> list[str]:
         for name in sorted(file)
         if name.startswith("scene_") and ("complete" in file[name].attrs) == complete
     ]
-
-
-def _write_image(group: h5py.Group, image: SkyImage, pixel_filter: dict[str, Any]) -> None:
-    """Write pixels, bad pixels, WCS and units."""
-    group.create_dataset("pixels", data=np.asarray(image.pixels, np.float32), **pixel_filter)
-    if image.bad.any():
-        group.create_dataset("bad", data=image.bad.astype(np.uint8), **_COMPRESSED)
-    group.attrs["name"] = image.name
-    group.attrs["unit"] = json.dumps(image.unit)
-    group.attrs["zeropoint_mag"] = json.dumps(image.zeropoint_mag)
-    group.attrs["sources"] = json.dumps(image.sources)
-    if image.wcs is not None:
-        group.attrs["wcs"] = image.wcs.to_header(relax=True).tostring(sep="\n")
-
-
-def _read_image(group: h5py.Group, bands: tuple[str, ...], path: Path) -> SkyImage:
-    """Read what `_write_image` wrote."""
-    try:
-        pixels = group["pixels"][()]
-        bad = group["bad"][()].astype(bool) if "bad" in group else np.zeros(pixels.shape, bool)
-    except OSError as error:
-        raise DatasetError(f"{path}[{group.name[1:]}]: damaged pixels ({error}).") from error
-    return SkyImage(
-        pixels=pixels,
-        bands=bands,
-        bad=bad,
-        unit=tuple(json.loads(group.attrs["unit"])),
-        zeropoint_mag=tuple(json.loads(group.attrs["zeropoint_mag"])),
-        wcs=_read_wcs(group, pixels.shape),
-        name=group.attrs["name"],
-        sources=tuple(json.loads(group.attrs["sources"])),
-    )
-
-
-def _read_wcs(group: h5py.Group, shape: tuple[int, ...]) -> Any:
-    """Return the WCS of a scene, or None."""
-    if "wcs" not in group.attrs:
-        return None
-    from astropy.io.fits import Header
-    from astropy.wcs import WCS
-
-    wcs = WCS(Header.fromstring(group.attrs["wcs"], sep="\n"))
-    wcs.array_shape = shape[:2]
-    return wcs
-
-
-def _write_catalog(group: h5py.Group, table: Table) -> None:
-    """Write a table as one compound dataset; text columns become UTF-8 bytes."""
-    rows = table.filled().as_array() if table.has_masked_columns else table.as_array()
-    dtype = [
-        (name, rows.dtype[name] if rows.dtype[name].kind != "U" else _utf8_dtype(rows[name]))
-        for name in table.colnames
-    ]
-    stored = np.zeros(len(table), dtype)
-    for name in table.colnames:
-        is_text = rows.dtype[name].kind == "U"
-        stored[name] = np.char.encode(rows[name], "utf-8") if is_text else rows[name]
-    data = group.create_dataset("catalog", data=stored)
-    units = {name: str(table[name].unit) for name in table.colnames if table[name].unit}
-    meanings = {name: table[name].info.description for name in table.colnames}
-    data.attrs["units"] = json.dumps(units)
-    data.attrs["meanings"] = json.dumps({k: text for k, text in meanings.items() if text})
-    data.attrs["meta"] = json.dumps(dict(table.meta), default=_plain)
-
-
-def _utf8_dtype(text: np.ndarray) -> str:
-    """Return the dtype of fixed-length bytes that holds every string, encoded."""
-    longest = max((len(word.encode("utf-8")) for word in text), default=0)
-    return f"S{max(longest, 1)}"
-
-
-def _plain(value: Any) -> Any:
-    """Turn NumPy values into what JSON knows."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"metadata of type {type(value).__name__} cannot be stored as JSON")
-
-
-def _read_catalog(group: h5py.Group) -> Table:
-    """Read what `_write_catalog` wrote."""
-    from astropy.table import Column, Table
-
-    data = group["catalog"]
-    rows = data[()]
-    units, meanings = json.loads(data.attrs["units"]), json.loads(data.attrs["meanings"])
-    columns = []
-    for name in rows.dtype.names:
-        is_text = rows.dtype[name].kind == "S"
-        values = np.char.decode(rows[name], "utf-8") if is_text else rows[name]
-        columns.append(
-            Column(values, name=name, unit=units.get(name), description=meanings.get(name))
-        )
-    return Table(columns, meta=json.loads(data.attrs["meta"]))
-
-
-def _write_stamps(group: h5py.Group, stamps: Sequence[Stamp], bits: int | None) -> None:
-    """Write all stamps as one flat array and their boxes."""
-    boxes = np.array([stamp.box for stamp in stamps], np.int32).reshape(-1, 4)
-    group.create_dataset("stamp_boxes", data=boxes)
-    parts = [np.asarray(stamp.pixels, np.float32).ravel() for stamp in stamps]
-    flat = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    if bits is not None:
-        flat = _round_mantissa(flat, bits)
-    n_bands = stamps[0].pixels.shape[2] if stamps else 0
-    data = group.create_dataset("stamp_pixels", data=flat, **(_COMPRESSED if flat.size else {}))
-    data.attrs["n_bands"] = n_bands
-
-
-def _read_stamps(group: h5py.Group, path: Path) -> tuple[Stamp, ...]:
-    """Read what `_write_stamps` wrote."""
-    boxes = group["stamp_boxes"][()]
-    n_rows = group["catalog"].shape[0]
-    if len(boxes) != n_rows:
-        raise DatasetError(
-            f"{path}[{group.name[1:]}]: truth lists {n_rows} sources, stamps hold {len(boxes)}. "
-            "Rerun simulate.fields for this scene."
-        )
-    n_bands = int(group["stamp_pixels"].attrs["n_bands"])
-    flat = group["stamp_pixels"][()]
-    sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) * n_bands
-    if sizes.sum() != flat.size:
-        raise DatasetError(
-            f"{path}[{group.name[1:]}]: boxes ask for {sizes.sum()} stamp pixels, "
-            f"found {flat.size}. Rerun simulate.fields for this scene."
-        )
-    parts = np.split(flat, np.cumsum(sizes)[:-1]) if len(boxes) else []
-    return tuple(
-        Stamp(tuple(box), part.reshape(box[2] - box[0], box[3] - box[1], n_bands))
-        for box, part in zip(boxes.tolist(), parts, strict=True)
-    )
-
-
-def _round_mantissa(values: np.ndarray, bits: int) -> np.ndarray:
-    """Round float32 values to `bits` bits of mantissa, which then compress well."""
-    drop = 23 - bits
-    if drop <= 0:
-        return values
-    integers = np.ascontiguousarray(values).view(np.uint32)
-    half = np.uint32(1 << (drop - 1))
-    kept = np.uint32(0xFFFFFFFF >> drop << drop)
-    rounded = ((integers + half) & kept).view(np.float32)
-    return np.where(np.isfinite(values), rounded, values)

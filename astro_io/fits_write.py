@@ -1,4 +1,4 @@
-"""Masks and segmentation images to FITS, with an atomic rename; masks back again."""
+"""Images, masks and segmentations to FITS, with an atomic rename; masks back again."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from astropy.io.fits import Header
     from astropy.wcs import WCS
 
+    from astro_io.image import SkyImage
+
 __all__ = [
     "MaskedSources",
     "SourceMasks",
     "atomic_path",
     "label_image",
     "read_masks",
+    "write_band_images",
     "write_masks",
     "write_regions",
     "write_segmentation",
@@ -236,6 +239,53 @@ def write_segmentation(
     with atomic_path(path, overwrite=overwrite) as part:
         hdus.writeto(part)
     return Path(path)
+
+
+def write_band_images(
+    folder: str | Path,
+    image: SkyImage,
+    *,
+    metadata: Mapping[str, str | int | float] | None = None,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write an image as a folder of bands, which `astro_io.fits_read.read_image` reads.
+
+    Parameters
+    ----------
+    folder : str or Path
+    image : SkyImage
+    metadata : mapping, optional
+        Cards with keys of at most 8 characters.
+    overwrite : bool
+
+    Returns
+    -------
+    list of Path
+        ``img_<band>.fits``: float32 in the primary HDU, NaN where a pixel is bad.
+
+    Raises
+    ------
+    OutputExistsError
+        If a file exists and `overwrite` is False.
+    """
+    from astropy.io import fits
+
+    paths = []
+    for i, band in enumerate(image.bands):
+        header = _wcs_header(image.wcs)
+        header["FILTER"] = band
+        facts = {
+            "BUNIT": image.unit[i] or None,
+            "MAGZERO": image.zeropoint_mag[i],
+            "SATURATE": image.saturation[i],
+        }
+        header.update({key: value for key, value in facts.items() if value is not None})
+        header.update(dict(metadata or {}))
+        pixels = np.where(image.bad[..., i], np.float32(np.nan), image.pixels[..., i])
+        paths.append(Path(folder) / f"img_{band}.fits")
+        with atomic_path(paths[-1], overwrite=overwrite) as part:
+            fits.PrimaryHDU(pixels.astype(np.float32), header).writeto(part)
+    return paths
 
 
 def label_image(

@@ -35,7 +35,7 @@ def provenance(**extra: Any) -> dict[str, str]:
     dict of str to str
         ``date`` (UTC, ISO 8601), ``command``, ``version``, ``commit`` (where the program runs
         from a Git checkout; ``-dirty`` if it was changed), ``python``, the version of each
-        library in use under its name, and `extra`. 
+        library in use under its name, and `extra`.
     """
     facts = {
         "date": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),

@@ -14,6 +14,11 @@ from astro_io.scene import Scene, Stamp
 
 STAR, GALAXY = 1, 2
 
+Edges = tuple[bool, bool, bool, bool]
+NO_EDGE: Edges = (False, False, False, False)
+
+_KERNEL_SUM = 256
+
 
 @dataclass(frozen=True, kw_only=True)
 class MaskRule:
@@ -75,6 +80,7 @@ def mask_from_stamp(
     *,
     bands: Sequence[str],
     sky_sigma: np.ndarray | None = None,
+    at_edge: Edges = NO_EDGE,
 ) -> np.ndarray:
     """Return the mask of one source.
 
@@ -92,6 +98,9 @@ def mask_from_stamp(
         Names of the bands, for ``rule.band``.
     sky_sigma : ndarray of float, shape (B,), optional
         Noise of the sky in each band, in the unit of `pixels`; the isophote rule needs it.
+    at_edge : tuple of bool
+        Sides of the stamp (first row, first column, last row, last column) that are edges of the
+        image: the blur mirrors the mask there, as OpenCV does.
 
     Returns
     -------
@@ -117,10 +126,12 @@ def mask_from_stamp(
         mask = np.asarray((pixels > limit).any(axis=2))
     if rule.blur_sigma_px == 0 or not mask.any():
         return mask
-    return blur_mask(mask, rule.blur_sigma_px, rule.blur_size_px)
+    return blur_mask(mask, rule.blur_sigma_px, rule.blur_size_px, at_edge=at_edge)
 
 
-def blur_mask(mask: np.ndarray, sigma_px: float, size_px: int) -> np.ndarray:
+def blur_mask(
+    mask: np.ndarray, sigma_px: float, size_px: int, *, at_edge: Edges = NO_EDGE
+) -> np.ndarray:
     """Blur a mask with a Gaussian and keep what rounds to one.
 
     Parameters
@@ -130,18 +141,25 @@ def blur_mask(mask: np.ndarray, sigma_px: float, size_px: int) -> np.ndarray:
         Standard deviation of the Gaussian, above 0.
     size_px : int
         Width of the kernel, odd; cut off beyond.
+    at_edge : tuple of bool
+        Sides (first row, first column, last row, last column) where the mask goes on mirrored
+        about its last pixel; zeros elsewhere.
 
     Returns
     -------
     ndarray of bool, shape (h, w)
-        The same as ``cv2.GaussianBlur`` of the uint8 mask, cast to bool, with zeros around.
+        The same as ``cv2.GaussianBlur`` of the uint8 mask, cast to bool.
     """
     from scipy.ndimage import correlate1d
 
+    top, left, bottom, right = (size_px // 2 * is_edge for is_edge in at_edge)
+    height, width = mask.shape
+    light = np.pad(mask, ((top, bottom), (left, right)), mode="reflect").astype(np.float32)
     kernel = _gaussian_kernel(sigma_px, size_px)
-    blurred = correlate1d(mask.astype(np.float32), kernel, axis=0, mode="constant")
-    blurred = correlate1d(blurred, kernel, axis=1, mode="constant")
-    return np.asarray(blurred > 0.5)
+    for axis in (0, 1):
+        light = correlate1d(light, kernel, axis=axis, mode="constant")
+    half = _KERNEL_SUM**2 / 2  # rounds up, as OpenCV does; exact, for float32 holds these sums
+    return np.asarray(light[top : top + height, left : left + width] >= half)
 
 
 def scene_masks(scene: Scene, rule: MaskRule) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
@@ -153,6 +171,7 @@ def scene_masks(scene: Scene, rule: MaskRule) -> tuple[np.ndarray, tuple[np.ndar
         Where ``scene.truth`` is ``"mask"`` the masks are taken as they are.
     rule : MaskRule
         The maximum of a source is that of its whole stamp, also where it lies outside the image.
+        A stamp that ends at the edge of the image goes on mirrored for the blur.
 
     Returns
     -------
@@ -173,11 +192,22 @@ def scene_masks(scene: Scene, rule: MaskRule) -> tuple[np.ndarray, tuple[np.ndar
             mask = stamp.pixels[..., 0] > 0.5
         else:
             mask = mask_from_stamp(
-                stamp.pixels, int(class_id), rule, bands=bands, sky_sigma=sky_sigma
+                stamp.pixels,
+                int(class_id),
+                rule,
+                bands=bands,
+                sky_sigma=sky_sigma,
+                at_edge=_edges(stamp, scene.image.shape),
             )
         boxes[i], mask = _tight_inside(mask, stamp, scene.image.shape)
         masks.append(mask)
     return boxes, tuple(masks)
+
+
+def _edges(stamp: Stamp, shape: tuple[int, int]) -> Edges:
+    """Return which sides of a stamp end exactly where the image ends."""
+    y1, x1, y2, x2 = stamp.box
+    return y1 == 0, x1 == 0, y2 == shape[0], x2 == shape[1]
 
 
 def _tight_inside(
@@ -234,7 +264,18 @@ def _sky_sigma(scene: Scene) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _gaussian_kernel(sigma_px: float, size_px: int) -> np.ndarray:
-    """Return a sampled Gaussian that sums to one, as OpenCV's ``getGaussianKernel`` does."""
+    """Return the whole-number weights with which OpenCV blurs 8-bit images.
+
+    A sampled Gaussian in units of 1/256; what rounding leaves over goes on to the next weight
+    from the outside in, and the centre makes the sum 256.
+    """
     offset = np.arange(size_px) - (size_px - 1) / 2
-    kernel = np.exp(-(offset**2) / (2 * sigma_px**2))
-    return np.asarray(kernel / kernel.sum())
+    weights = np.exp(-(offset**2) / (2 * sigma_px**2))
+    weights *= _KERNEL_SUM / weights.sum()
+    kernel = np.zeros(size_px)
+    left_over = 0.0
+    for i in range(size_px // 2):
+        kernel[i] = kernel[-1 - i] = np.rint(weights[i] + left_over)
+        left_over += weights[i] - kernel[i]
+    kernel[size_px // 2] = _KERNEL_SUM - kernel.sum()
+    return kernel

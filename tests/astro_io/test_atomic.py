@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from astro_io import atomic
 from astro_io.atomic import atomic_path
 from astro_io.errors import OutputExistsError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_file_appears_only_when_the_block_ends(tmp_path):
@@ -78,7 +81,9 @@ def test_killed_process_leaves_no_result_and_its_litter_goes(tmp_path):
         f"with atomic_path({str(tmp_path / 'a.txt')!r}) as part:\n"
         "    part.write_text('half')\n    print('x', flush=True)\n    time.sleep(60)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT
+    ) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -59,6 +59,7 @@ def make_scene(index=0, n=3, bands=("g", "r"), shape=(20, 31), wcs=None, bad=Fal
         bad=bad_pixels,
         unit=("electron", "nJy"),
         zeropoint_mag=(22.5, None),
+        saturation=(None, 180000.0),
         wcs=wcs,
         name=f"field {index}",
         sources=("a.fits",),
@@ -88,6 +89,7 @@ def test_scene_comes_back_whole(path):
     assert back.image.pixels.dtype == np.float32
     assert np.array_equal(back.image.bad, scene.image.bad) and back.image.bad.sum() == 1
     assert (back.image.unit, back.image.zeropoint_mag) == (("electron", "nJy"), (22.5, None))
+    assert back.image.saturation == (None, 180000.0)
     assert (back.image.name, back.image.sources) == ("field 17", ("a.fits",))
     assert (back.index, back.seed, back.truth) == (17, 1017, "flux")
     assert [stamp.box for stamp in back.stamps] == [stamp.box for stamp in scene.stamps]
@@ -275,9 +277,12 @@ def test_open_dataset_reads_hdf5_and_says_what_it_cannot(path, tmp_path):
 
 KILLED = """
 import sys
+from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_dataset import make_scene
 from astro_io.dataset import DatasetWriter
+
+ROOT = Path(__file__).resolve().parents[2]
 with DatasetWriter({path!r}, bands=("g", "r")) as writer:
     for index in range(10_000):
         writer.write(make_scene(index))
@@ -287,7 +292,9 @@ with DatasetWriter({path!r}, bands=("g", "r")) as writer:
 
 def test_killed_run_leaves_a_readable_file(path):
     code = KILLED.format(tests=os.path.dirname(__file__), path=str(path))
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT
+    ) as process:
         lines = [process.stdout.readline() for _ in range(40)]
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -325,3 +332,10 @@ def test_attributes_are_plain_json_for_other_readers(path):
     with h5py.File(path) as file:
         assert json.loads(file.attrs["attributes"]) == {"seed": 3}
         assert file["scene_000000/pixels"].shape == (20, 31, 2)
+
+
+def test_file_from_before_saturation_was_stored_is_read(path):
+    write(path, [make_scene()])
+    with h5py.File(path, "r+") as file:
+        del file["scene_000000"].attrs["saturation"]
+    assert DatasetReader(path).read_image(0).saturation == (None, None)

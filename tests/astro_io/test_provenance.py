@@ -7,12 +7,15 @@ import subprocess
 import sys
 import types
 from datetime import UTC, datetime
+from pathlib import Path
 
 import astropy
 import numpy as np
 
 from astro_io import provenance as module
 from astro_io.provenance import command_line, provenance
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_versions_date_and_extras_are_text():
@@ -28,7 +31,9 @@ def test_versions_date_and_extras_are_text():
 
 def test_libraries_that_are_not_in_use_are_not_listed():
     code = "from astro_io.provenance import provenance; print(sorted(provenance()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert "'numpy'" in done.stdout
     assert "keras" not in done.stdout and "scipy" not in done.stdout
 

@@ -70,17 +70,33 @@ def test_blur_fills_a_hole_but_does_not_leave_the_bounding_box():
     assert not blurred.any()
 
 
-def test_blur_equals_opencv():
+@pytest.mark.parametrize(("sigma", "size"), [(2.0, 9), (1.0, 5), (3.3, 15)])
+def test_blur_equals_opencv(sigma, size):
     cv2 = pytest.importorskip("cv2")
     rng = np.random.default_rng(3)
-    for _ in range(20):
-        mask = np.zeros((40, 53), bool)
-        for y, x, r in rng.integers((6, 6, 1), (34, 47, 8), (6, 3)):
-            rows, columns = np.mgrid[:40, :53]
-            mask |= (rows - y) ** 2 + (columns - x) ** 2 < r**2
-        mask[:5] = mask[-5:] = mask[:, :5] = mask[:, -5:] = False
+    for density in (0.3, 0.5, 0.7):
+        mask = np.pad(rng.random((30, 43)) < density, size)
+        expected = cv2.GaussianBlur(mask.astype(np.uint8), (size, size), sigma).astype(bool)
+        assert np.array_equal(blur_mask(mask, sigma, size), expected)
+    assert 0 < expected.sum() < expected.size
+
+
+def test_blur_of_a_straight_edge_keeps_it():
+    # Weights of 1/256 by hand: 7 17 32 46 52 46 32 17 7; beside the edge 102 of 256 are lit, on
+    # it 154, so that it stays where it is.
+    mask = np.zeros((30, 30), bool)
+    mask[:, 12:] = True
+    assert np.array_equal(blur_mask(mask, 2.0, 9)[10:20], mask[10:20])
+
+
+@pytest.mark.parametrize("size", [(12, 9), (3, 40), (1, 1)])
+def test_blur_at_the_edges_of_an_image_equals_opencv(size):
+    cv2 = pytest.importorskip("cv2")
+    rng = np.random.default_rng(4)
+    for _ in range(10):
+        mask = rng.random(size) < 0.6
         expected = cv2.GaussianBlur(mask.astype(np.uint8), (9, 9), 2).astype(bool)
-        assert np.array_equal(blur_mask(mask, 2.0, 9), expected)
+        assert np.array_equal(blur_mask(mask, 2.0, 9, at_edge=(True,) * 4), expected)
 
 
 def test_default_band_is_g_else_all_bands_weigh_the_same():
