@@ -27,6 +27,8 @@ from astro_io.dataset import (
 from astro_io.errors import DatasetError, InputNotFoundError, OutputExistsError
 from astro_io.image import SkyImage
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def tan_wcs():
     wcs = WCS(naxis=2)
@@ -282,7 +284,6 @@ sys.path.insert(0, {tests!r})
 from test_dataset import make_scene
 from astro_io.dataset import DatasetWriter
 
-ROOT = Path(__file__).resolve().parents[2]
 with DatasetWriter({path!r}, bands=("g", "r")) as writer:
     for index in range(10_000):
         writer.write(make_scene(index))
