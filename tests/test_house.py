@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -140,3 +141,27 @@ def test_the_wheel_holds_weights_and_presets(tmp_path):
     for path in REPOSITORY.glob("weights/*"):
         assert f"astro_io/_weights/{path.name}" in names
     assert not any(name.startswith("tests") for name in names)
+
+
+def documented_commands() -> list[tuple[str, str]]:
+    """Return (module, line) of every ``python -m`` line in README, CONTRIBUTING and configs."""
+    found = []
+    for path in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("configs/*.toml")]:
+        for line in path.read_text().splitlines():
+            match = re.match(r"[#\s]*python -m ((?:astro_|simulate)[\w.]+) (.*)", line)
+            if match:
+                found.append((match[1], match[2]))
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("module", "line"), documented_commands())
+def test_documented_flags_exist(module, line):
+    result = run_python(HELP_CODE, module, "--help")
+    for flag in re.findall(r"(?<!\S)--[\w-]+", line):
+        assert re.search(rf"{flag}\b", result.stdout), f"{module} has no {flag}"
+
+
+def test_documented_files_exist():
+    text = "\n".join(path.read_text() for path in REPOSITORY.glob("*.md"))
+    for name in re.findall(r"\b(?:configs|examples|benchmarks)/[\w./]+\w", text):
+        assert (REPOSITORY / name).exists(), name
