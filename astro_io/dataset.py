@@ -114,7 +114,8 @@ class DatasetWriter:
         self._file = h5py.File(self.path, "w" if fresh else "r+")
         _hold_metadata_until_flush(self._file)
         if fresh:
-            _write_root(self._file, identity, dict(provenance or {}), n_planned)
+            _write_root(self._file, identity, dict(provenance or {}))
+        self._file.attrs["n_planned"] = max(n_planned or 0, self._file.attrs.get("n_planned", 0))
         for name in _scene_names(self._file, complete=False):
             del self._file[name]
         self.done: set[int] = {
@@ -321,6 +322,10 @@ def _open_checked(path: Path) -> h5py.File:
         raise InputNotFoundError(f"{path}: no such training set.")
     try:
         file = h5py.File(path, "r")
+    except BlockingIOError as error:
+        raise DatasetError(
+            f"{path}: another process is writing it. Wait for that to end."
+        ) from error
     except OSError as error:
         raise DatasetError(
             f"{path}: not a readable HDF5 file ({error}). It may be truncated: make it again."
@@ -351,13 +356,10 @@ def _hold_metadata_until_flush(file: h5py.File) -> None:
     file.id.set_mdc_config(config)
 
 
-def _write_root(
-    file: h5py.File, identity: dict[str, Any], provenance: dict[str, Any], n_planned: int | None
-) -> None:
+def _write_root(file: h5py.File, identity: dict[str, Any], provenance: dict[str, Any]) -> None:
     """Write what belongs to the set as a whole."""
     file.attrs["schema"] = SCHEMA
     file.attrs["schema_version"] = SCHEMA_VERSION
-    file.attrs["n_planned"] = n_planned or 0
     file.attrs["provenance"] = json.dumps(provenance)
     for key, value in identity.items():
         file.attrs[key] = json.dumps(value)

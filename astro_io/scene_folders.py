@@ -74,12 +74,14 @@ class SceneFolderWriter:
             shutil.rmtree(leftover)
         if overwrite:
             self._remove_scenes()
-        elif (self.path / IDENTITY_FILE).exists():
-            require_same_set(self.path, read_identity(self.path) or {}, identity)
+        stored = read_identity(self.path)
+        if stored is not None:
+            require_same_set(self.path, stored, identity)
         elif numbered_folders(self.scene_root, self.prefix):
             require_same_set(self.path, set_identity((), None), identity)
         with atomic_path(self.path / IDENTITY_FILE, overwrite=True) as part:
-            extra = {"provenance": dict(provenance or {}), "n_planned": n_planned or 0}
+            planned = max(n_planned or 0, (stored or {}).get("n_planned", 0))
+            extra = {"provenance": dict(provenance or {}), "n_planned": planned}
             text = json.dumps({"schema_version": SCHEMA_VERSION, **identity, **extra}, indent=1)
             part.write_text(text, encoding="utf-8")
         self.done: set[int] = set(numbered_folders(self.scene_root, self.prefix))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -210,6 +211,24 @@ def test_set_with_scenes_missing_is_incomplete(path):
     assert len(DatasetReader(path, allow_incomplete=True)) == 1
 
 
+def test_file_that_is_being_written_says_so(path):
+    code = f"from astro_io.dataset import DatasetReader; DatasetReader({str(path)!r})"
+    with DatasetWriter(path, bands=("g", "r")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+        )
+    assert "another process is writing it. Wait for that to end." in done.stderr
+
+
+def test_set_can_be_made_longer(path):
+    write(path, [make_scene(0)], n_planned=1)
+    write(path, [], n_planned=2)
+    with pytest.raises(DatasetError, match="1 of 2 scenes"):
+        DatasetReader(path)
+    write(path, [make_scene(1)], n_planned=1)
+    assert len(DatasetReader(path)) == 2
+
+
 def test_other_schema_version_is_refused(path):
     write(path, [])
     with h5py.File(path, "r+") as file:
@@ -279,7 +298,6 @@ def test_open_dataset_reads_hdf5_and_says_what_it_cannot(path, tmp_path):
 
 KILLED = """
 import sys
-from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_dataset import make_scene
 from astro_io.dataset import DatasetWriter
