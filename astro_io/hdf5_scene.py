@@ -25,6 +25,8 @@ STAMP_BITS = 12
 
 COMPRESSED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
+_CHUNK = 1 << 18  # numbers; stamps are read all at once
+
 
 def write_image(group: h5py.Group, image: SkyImage, pixel_filter: dict[str, Any]) -> None:
     """Write pixels, bad pixels, WCS and units."""
@@ -130,7 +132,8 @@ def write_stamps(group: h5py.Group, stamps: Sequence[Stamp], bits: int | None) -
     if bits is not None:
         flat = _round_mantissa(flat, bits)
     n_bands = stamps[0].pixels.shape[2] if stamps else 0
-    data = group.create_dataset("stamp_pixels", data=flat, **(COMPRESSED if flat.size else {}))
+    packing = {**COMPRESSED, "chunks": (min(flat.size, _CHUNK),)} if flat.size else {}
+    data = group.create_dataset("stamp_pixels", data=flat, **packing)
     data.attrs["n_bands"] = n_bands
 
 
