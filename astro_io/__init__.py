@@ -1,1 +1,1 @@
-"""The shared layer: FITS in and out, normalisation, tiles, catalogues, data sets, weights, config."""
+"""The shared layer: FITS, normalisation, tiles, catalogues, training sets, weights, config."""
