@@ -31,6 +31,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--min-snr", default=0.0, help=ignored, **score)
     rules = ("peak", "isophote")
     add("--rule", choices=rules, default="peak", help="true masks (default %(default)s)")
+    tiles = "side of a tile in pixels, 0: images whole (default %(default)s)"
+    add("--tile", type=int, default=512, metavar="PX", help=tiles)
+    shared = "least overlap of tiles in pixels (default %(default)s)"
+    add("--overlap", type=int, default=64, metavar="PX", help=shared)
     add("--band", help="band of the magnitudes (default r, or the middle one)")
     threshold = "SEP's detection limit in sky sigmas; suit it to the set (default %(default)s)"
     add("--sep-threshold", type=float, default=1.5, metavar="T", help=threshold)
@@ -71,6 +75,8 @@ def _main(argv: Sequence[str] | None) -> int:
         dataset,
         args.output,
         settings,
+        tile=args.tile,
+        overlap=args.overlap,
         sep=None if args.no_sep else SepSettings(threshold_sigma=args.sep_threshold),
         limit=args.limit,
         n_examples=args.examples,

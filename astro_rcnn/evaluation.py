@@ -81,7 +81,7 @@ class _Tally:
     images: list[ScoredImage] = field(default_factory=list)
     truth: list[Columns] = field(default_factory=list)
     found: list[Columns] = field(default_factory=list)
-    seconds: float = 0.0
+    seconds: list[float] = field(default_factory=list)
 
     def add(
         self,
@@ -112,8 +112,8 @@ class _Tally:
 
     @property
     def seconds_per_image(self) -> float:
-        """Average time of detection."""
-        return self.seconds / len(self.images)
+        """Median time of detection; the first image, which compiles, hardly moves it."""
+        return float(np.median(self.seconds))
 
 
 class SceneScorer:
@@ -162,7 +162,7 @@ class SceneScorer:
         self._band = magnitude_band(scene.image.bands, self._settings.band)
         start = time.perf_counter()
         detections = rank(self._detect(scene.image))
-        self._ours.seconds += time.perf_counter() - start
+        self._ours.seconds.append(time.perf_counter() - start)
         if detections.class_names != CLASS_NAMES:
             raise DatasetError(
                 f"{scene.name}: the truth has classes {', '.join(CLASS_NAMES)}; the weights know "
@@ -182,7 +182,7 @@ class SceneScorer:
         found = sep_detections(
             scene.image.pixels, scene.image.bad, truth.statistics, self._sep_settings
         )
-        self._sep.seconds += time.perf_counter() - start
+        self._sep.seconds.append(time.perf_counter() - start)
         found = rank(found)
         measured = measure_detections(truth, found)
         self._sep.add(scene.index, truth, found, measured)

@@ -6,15 +6,12 @@ import json
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from astro_io.atomic import atomic_path
 from astro_io.cli import progress
 from astro_io.errors import OutputExistsError
 from astro_io.image import SkyImage
-from astro_io.normalize import BandStatistics
 from astro_io.provenance import provenance
 from astro_io.scene import SceneSource
 from astro_rcnn.detections import Detections
@@ -24,6 +21,7 @@ from astro_rcnn.figures import write_figures
 from astro_rcnn.scorecard import plain
 from astro_rcnn.scoring import Columns, ScoringSettings
 from astro_rcnn.sep_baseline import SepSettings
+from astro_rcnn.tiled import AnyDetector, detect_tiled
 
 METRICS_FILE, TRUTH_FILE, DETECTIONS_FILE = "metrics.json", "truth.fits", "detections.fits"
 
@@ -45,47 +43,32 @@ MEANINGS = {
 """Descriptions of the columns that do not speak for themselves."""
 
 
-class DetectorLike(Protocol):
-    """What is needed of `astro_rcnn.detector.Detector`."""
+def detect_with(detector: AnyDetector, *, tile: int = 512, overlap: int = 64) -> Detect:
+    """Return a function that runs a detector on a SkyImage as ``detect`` does.
 
-    bands: tuple[str, ...]
-
-    def statistics(self, image: SkyImage) -> BandStatistics:
-        """Measure the normalisation of an image."""
-        ...
-
-    def detect(
-        self,
-        pixels: np.ndarray,
-        *,
-        bad: np.ndarray | None = None,
-        statistics: BandStatistics | None = None,
-    ) -> Detections:
-        """Find the sources of an array."""
-        ...
-
-    def describe(self) -> dict[str, str]:
-        """Say which weights these are."""
-        ...
-
-
-def detect_with(detector: DetectorLike) -> Detect:
-    """Return a function that runs a detector on a SkyImage, its bands chosen by name."""
+    Parameters
+    ----------
+    detector : Detector
+        Its bands are chosen from the image by name.
+    tile, overlap : int
+        Side of a tile and least overlap in pixels; tile 0 takes images whole.
+    """
 
     def detect(image: SkyImage) -> Detections:
         chosen = image.select(detector.bands)
-        statistics = detector.statistics(chosen)
-        return detector.detect(chosen.pixels, bad=chosen.bad, statistics=statistics)
+        return detect_tiled(chosen, detector, tile=tile, overlap=overlap)[0]
 
     return detect
 
 
 def score_dataset(
-    detector: DetectorLike,
+    detector: AnyDetector,
     dataset: SceneSource,
     output: Path,
     settings: ScoringSettings | None = None,
     *,
+    tile: int = 512,
+    overlap: int = 64,
     sep: SepSettings | None = None,
     limit: int | None = None,
     n_examples: int = 3,
@@ -100,6 +83,8 @@ def score_dataset(
     output : Path
         Folder; made if it is not there. Files of an earlier run are replaced.
     settings : ScoringSettings, optional
+    tile, overlap : int
+        As of `detect_with`.
     sep : SepSettings, optional
         Run SEP beside; None leaves it out.
     limit : int, optional
@@ -123,7 +108,7 @@ def score_dataset(
     """
     settings = settings or ScoringSettings()
     output.mkdir(parents=True, exist_ok=True)
-    scorer = SceneScorer(detect_with(detector), settings, sep=sep)
+    scorer = SceneScorer(detect_with(detector, tile=tile, overlap=overlap), settings, sep=sep)
     n_images = len(dataset) if limit is None else min(limit, len(dataset))
     for i in progress(range(n_images), description="images", total=n_images, unit="image"):
         scored = scorer.add(dataset[i])
@@ -141,7 +126,7 @@ def score_dataset(
                 for key in ("preset", "seed")
                 if key in dataset.attributes
             },
-            "settings": asdict(settings),
+            "settings": {**asdict(settings), "tile": tile, "overlap": overlap},
             "provenance": provenance(),
         }
     )

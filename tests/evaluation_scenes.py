@@ -100,5 +100,10 @@ class TruthTeller:
         self._seen += 1
         return self._change(self._known[self._names[self._seen - 1]])
 
+    def detect_batch(self, pixels, *, bad, statistics=None):
+        return [
+            self.detect(p, bad=b, statistics=statistics) for p, b in zip(pixels, bad, strict=True)
+        ]
+
     def describe(self):
         return {"weights": "truth-teller"}
