@@ -33,8 +33,8 @@ WHITE_PERCENTILE = 99.95
 COLOURLESS_SIGMA = 1.5
 """Pixels of this much light show half of their colour, fainter ones less."""
 
-WHITE_MIN_SIGMA = 100.0
-"""White is at least this, so that an empty field does not show its noise."""
+WHITE_SIGMA = (100.0, 3000.0)
+"""White lies between these: an empty field shows no noise, and a flash does not darken the rest."""
 
 STRIP_ROWS = 512
 """Rows stretched at a time, to bound memory."""
@@ -68,11 +68,11 @@ def render_sky(image: SkyImage, *, statistics: BandStatistics | None = None) -> 
 
     if statistics is None:
         statistics = measure_statistics(image.pixels, image.bad, allow_empty=True)
-    light = _shrunk_light(image, statistics, picture_scale(image.shape)[0])
+    light, good = _shrunk_light(image, statistics, picture_scale(image.shape)[0])
     channels = channel_bands(image.bands)
-    light = light * _white_balance(light)
+    light = _fill_bad(light * _white_balance(light, good), good)
     intensity = light.mean(axis=2)
-    white = max(WHITE_MIN_SIGMA, float(np.percentile(intensity, WHITE_PERCENTILE)))
+    white = float(np.clip(np.percentile(intensity, WHITE_PERCENTILE), *WHITE_SIGMA))
     chroma = _colour_strength(intensity, white)
     planes = [
         intensity + chroma * (light[..., list(members)].mean(axis=2) - intensity)
@@ -142,23 +142,27 @@ def _wavelength(band: str) -> float:
     return float(BLUE_TO_RED.index(band)) if band in BLUE_TO_RED else float("inf")
 
 
-def _shrunk_light(image: SkyImage, statistics: BandStatistics, shrink: int) -> np.ndarray:
-    """Return all bands in units of sky noise, without sky, averaged down; no bad pixels."""
+def _shrunk_light(
+    image: SkyImage, statistics: BandStatistics, shrink: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return light above the sky in units of its noise, averaged down, and where it is good."""
     from skimage.measure import block_reduce
 
     height, width = (side // shrink * shrink for side in image.shape)
-    planes = []
-    weights = []
+    planes, goods = [], []
     for band, (center, scale) in enumerate(zip(statistics.center, statistics.scale, strict=True)):
         good = ~image.bad[:height, :width, band]
         plane = (image.pixels[:height, :width, band] - np.float32(center)) / np.float32(scale)
-        plane = np.where(good, plane, np.float32(0))
         if shrink > 1:
-            plane = block_reduce(plane, (shrink, shrink), np.mean)
+            plane = block_reduce(np.where(good, plane, np.float32(0)), (shrink, shrink), np.mean)
             good = block_reduce(good, (shrink, shrink), np.all)
-        planes.append(plane.astype(np.float32))
-        weights.append(good)
-    light, good = np.stack(planes, axis=-1), np.stack(weights, axis=-1)
+        planes.append(np.where(good, plane, 0).astype(np.float32))
+        goods.append(good)
+    return np.stack(planes, axis=-1), np.stack(goods, axis=-1)
+
+
+def _fill_bad(light: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Give bad pixels the mean of the good bands; 0 where there is none."""
     n_good = np.maximum(good.sum(axis=2, dtype=np.float32), 1)
     mean = np.where(good, light, np.float32(0)).sum(axis=2) / n_good
     return np.where(good, light, mean[..., None])
@@ -170,9 +174,9 @@ def _colour_strength(intensity: np.ndarray, white: float) -> np.ndarray:
     return np.asarray(light / (light + COLOURLESS_SIGMA) / (1.0 + light / white) ** 2, np.float32)
 
 
-def _white_balance(light: np.ndarray) -> np.ndarray:
+def _white_balance(light: np.ndarray, good: np.ndarray) -> np.ndarray:
     """Return a factor a band that makes sources grey on average; the mean factor is 1."""
-    bright = light.mean(axis=2) > 5.0
+    bright = good.all(axis=2) & (light.mean(axis=2) > 5.0)
     if np.count_nonzero(bright) < 20:
         return np.ones(light.shape[2], np.float32)
     typical = np.median(light[bright], axis=0)

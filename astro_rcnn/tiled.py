@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -104,7 +104,7 @@ def _detect_tiles(
         return
     statistics = detector.statistics(image)
     batches = [missing[i : i + batch_size] for i in range(0, len(missing), batch_size)]
-    for batch in progress(batches, description=image.name, unit="batch", leave=False):
+    for batch in _with_bar(batches, image.name):
         slices = [tiles[i].slices for i in batch]
         parts = detector.detect_batch(
             [image.pixels[where] for where in slices],
@@ -113,6 +113,13 @@ def _detect_tiles(
         )
         for index, part in zip(batch, parts, strict=True):
             yield index, _shifted(part, tiles[index].y1, tiles[index].x1)
+
+
+def _with_bar(batches: Sequence[Sequence[int]], name: str) -> Iterable[Sequence[int]]:
+    """Show progress where there is enough to wait for."""
+    if len(batches) < 3:
+        return batches
+    return progress(batches, description=name, unit="batch", leave=False)
 
 
 def _shifted(detections: Detections, dy: int, dx: int) -> Detections:
