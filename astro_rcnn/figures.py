@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 COLOURS = {"star": "#d9822b", "galaxy": "#2f6fb0", "all": "#444444", "sep": "#999999"}
 DPI = 150
 
+FEW = 10
+"""Bins of fewer sources are drawn faint."""
+
 
 def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Draw every figure of an evaluation.
@@ -122,7 +125,7 @@ def completeness_figure(metrics: Mapping[str, Any]) -> Figure:
             panel.set(xlabel=label, ylim=(0, 105))
         row[0].set_ylabel(f"{block} / %")
     axes[0][0].legend(fontsize=8, loc="lower left")
-    figure.suptitle("matched by position; faint: bins of fewer than 10", fontsize=10)
+    figure.suptitle(f"matched by position; faint: bins of fewer than {FEW}", fontsize=10)
     return figure
 
 
@@ -213,8 +216,8 @@ def _step(
         edges[-1] = edges[-2] + 2 * (edges[-2] - edges[-3])
     centres = (edges[1:] + edges[:-1]) / 2
     rate, count = np.asarray(block[name]["position"]), np.asarray(block[name]["n_position"])
-    shown = count > 0
-    panel.plot(centres[shown], rate[shown], style, color=colour, label=label, lw=1.3)
-    for few, alpha in ((True, 0.25), (False, 1.0)):
-        chosen = shown & ((count < 10) == few)
+    is_sure = count >= FEW
+    line = np.where(is_sure, rate, np.nan)
+    panel.plot(centres, line, style, color=colour, label=label, lw=1.3)
+    for chosen, alpha in ((~is_sure & (count > 0), 0.25), (is_sure, 1.0)):
         panel.scatter(centres[chosen], rate[chosen], color=colour, s=16, alpha=alpha, lw=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -37,52 +39,74 @@ class Loader:
         return TruthTeller(list(open_dataset(self.dataset)))
 
 
-@pytest.fixture
-def loader(dataset, monkeypatch):
-    """Put a truth-teller in place of the network, without importing Keras."""
-    stand_in = Loader(dataset)
+def put_in_place_of_the_network(stand_in, monkeypatch):
+    """Have the command load `stand_in`, without importing Keras."""
     module = type(sys)("astro_rcnn.detector")
     module.Detector = stand_in
     monkeypatch.setitem(sys.modules, "astro_rcnn.detector", module)
     monkeypatch.setattr("astro_rcnn.detector", module, raising=False)
+
+
+@pytest.fixture
+def loader(dataset, monkeypatch):
+    """Return what stands for Detector."""
+    stand_in = Loader(dataset)
+    put_in_place_of_the_network(stand_in, monkeypatch)
     return stand_in
 
 
-def test_writes_metrics_tables_and_figures(dataset, loader, tmp_path, capsys):
-    arguments = ["--weights", "w", "--dataset", str(dataset), "--output", str(tmp_path / "out")]
-    assert evaluate.main([*arguments, "--quiet", "--examples", "1"]) == 0
+@pytest.fixture(scope="module")
+def run(dataset, tmp_path_factory):
+    """Return the folder, the printed lines and the loader of one run of the command."""
+    folder, stand_in, printed = (
+        tmp_path_factory.mktemp("run") / "out",
+        Loader(dataset),
+        io.StringIO(),
+    )
+    arguments = ["--weights", "w", "--dataset", str(dataset), "--output", str(folder)]
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(printed):
+        put_in_place_of_the_network(stand_in, monkeypatch)
+        assert evaluate.main([*arguments, "--quiet", "--examples", "1"]) == 0
+    return folder, printed.getvalue().splitlines(), stand_in
+
+
+def test_writes_metrics_tables_and_figures(run):
+    folder, _, loader = run
     assert loader.calls == [("w", {"min_confidence": 0.05})]
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {
+    assert {path.name for path in folder.iterdir()} == {
         "metrics.json", "truth.fits", "detections.fits", "example_0.png", "precision_recall.png",
         "confusion.png", "completeness.png", "deblending.png", "scores.png",
     }  # fmt: skip
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+
+
+def test_metrics_are_those_of_the_contract(run):
+    metrics = json.loads((run[0] / "metrics.json").read_text())
     assert metrics["paper"]["combined"]["AP"] == 100
     assert metrics["paper"]["star"]["AP_L"] is None
     assert metrics["weights"] == "truth-teller" and metrics["dataset"] == "test.h5"
     assert metrics["dataset_attributes"] == {"preset": "tiny", "seed": 3}
     assert metrics["sep"]["completeness"]["position"]["all"] > 90
-    printed = capsys.readouterr().out.splitlines()
+
+
+def test_prints_the_table_and_one_line(run):
+    folder, printed, _ = run
     assert printed[0].startswith("Average precision")
-    assert printed[-1].startswith("2 images, ") and printed[-1].endswith("out")
+    assert printed[-1].startswith("2 images, ") and printed[-1].endswith(str(folder))
 
 
-def test_pictures_are_no_blank_sheets(dataset, loader, tmp_path):
+def test_pictures_are_no_blank_sheets(run):
     from matplotlib.image import imread
 
-    evaluate.main(["--dataset", str(dataset), "--output", str(tmp_path), "-q", "--examples", "1"])
-    for path in tmp_path.glob("*.png"):
+    for path in run[0].glob("*.png"):
         picture = imread(path)[..., :3]
         assert min(picture.shape[:2]) > 300, path.name
         assert picture.std() > 0.05, path.name
 
 
-def test_truth_table_says_what_became_of_each_source(dataset, loader, tmp_path):
+def test_truth_table_says_what_became_of_each_source(run):
     from astropy.table import Table
 
-    evaluate.main(["--dataset", str(dataset), "--output", str(tmp_path), "-q", "--examples", "0"])
-    truth = Table.read(tmp_path / "truth.fits")
+    truth = Table.read(run[0] / "truth.fits")
     assert len(truth) == 24
     assert truth["is_found_iou"].all()
     np.testing.assert_array_equal(truth["found_class"], truth["class_id"])

@@ -160,3 +160,18 @@ def test_unranked_detections_are_ranked(scenes):
         return replace(found, scores=scores)
 
     assert evaluate(scenes, shuffled).metrics["paper"]["combined"]["AP"] == 100
+
+
+def test_truth_below_the_least_snr_changes_no_score(rng):
+    scene = make_scene(rng, [(1, 20, 20, 1.3, 3000), (2, 80, 20, 3.0, 100)])
+    limit = float(np.mean(scene.catalog["snr"]))
+    for kept in ([0], [0, 1]):  # the faint galaxy missed, and found
+        metrics = evaluate(
+            [scene],
+            lambda found, k=kept: found.take(np.array(k)),
+            ScoringSettings(truth_min_snr=limit),
+        ).metrics
+        assert metrics["completeness"]["iou"]["all"] == metrics["purity"]["iou"]["all"] == 100
+        assert metrics["paper"]["combined"]["AP"] == 100
+        assert (metrics["n_star"], metrics["n_galaxy"]) == (1, 0)
+        assert metrics["confusion"]["0.5"] == [[1, 0], [0, 0]]
