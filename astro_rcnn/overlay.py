@@ -23,11 +23,13 @@ from astro_rcnn.sky_picture import channel_bands, picture_scale, render_sky
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL import Image
 
 CLASS_COLOURS = {"star": "#56c4f0", "galaxy": "#f5a623"}
 """Blue and orange: apart for every kind of colour vision (after Okabe & Ito 2008)."""
 
 OTHER_COLOUR = "#e377c2"
+DPI = 100.0
 BACKDROP, INK, FAINT_INK = "#15171b", "#e8e6e3", "#9aa0a6"
 
 
@@ -88,17 +90,8 @@ def draw_overlay(
         If the file exists and `overwrite` is False.
     """
     style = style or OverlayStyle()
-    picture = render_sky(image, statistics=statistics)
-    shrink, magnify = picture_scale(image.shape)
-    figure, axes = _empty_figure(image.shape, shrink=shrink, magnify=magnify)
-    height, width = image.shape
-    axes.imshow(
-        picture,
-        origin="lower",
-        extent=(-0.5, width - 0.5, -0.5, height - 0.5),
-        interpolation="bicubic" if magnify > 1 else "nearest",
-        interpolation_stage="rgba",
-    )
+    picture = _magnified(render_sky(image, statistics=statistics), picture_scale(image.shape)[1])
+    figure, axes = _transparent_figure(picture.shape, image.shape)
     _draw_outlines(axes, detections, style)
     if style.has_ids or style.has_scores:
         _draw_labels(axes, detections, style)
@@ -106,13 +99,7 @@ def draw_overlay(
     _draw_compass(axes, image)
     _write_caption(figure, image, detections, title or image.name)
     with atomic_path(path, overwrite=overwrite) as part:
-        figure.savefig(
-            part,
-            dpi=figure.dpi,
-            facecolor=BACKDROP,
-            format="png",
-            pil_kwargs={"compress_level": 3},
-        )
+        _compose(picture, figure).save(part, format="PNG", compress_level=3)
     return Path(path)
 
 
@@ -137,22 +124,52 @@ def mask_outlines(mask: np.ndarray) -> list[np.ndarray]:
     return [line[:, ::-1] - 3.0 for line in lines]
 
 
-def _empty_figure(shape: tuple[int, int], *, shrink: int, magnify: int) -> tuple[Figure, Axes]:
-    """Return a figure whose axes hold the image pixel by pixel, with strips for the captions."""
+def _magnified(picture: np.ndarray, factor: int) -> np.ndarray:
+    """Return a picture of bytes enlarged by a whole factor, smoothly."""
+    from PIL import Image
+
+    if factor == 1:
+        return picture
+    size = (picture.shape[1] * factor, picture.shape[0] * factor)
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+
+
+def _transparent_figure(
+    picture_shape: tuple[int, ...], image_shape: tuple[int, int]
+) -> tuple[Figure, Axes]:
+    """Return an empty figure with room for the picture between two strips for the captions.
+
+    The axes lie where the picture will and count in pixels of the image.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    height, width = (side // shrink * magnify for side in shape)
+    height, width = picture_shape[:2]
     strip = _strip_px(width)
-    dpi = 100.0
-    figure = Figure(figsize=(width / dpi, (height + 2 * strip) / dpi), dpi=dpi)
+    total = height + 2 * strip
+    figure = Figure(figsize=(width / DPI, total / DPI), dpi=DPI, facecolor="none")
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.0, strip / (height + 2 * strip), 1.0, height / (height + 2 * strip)))
+    axes = figure.add_axes((0.0, strip / total, 1.0, height / total))
     axes.set_axis_off()
-    axes.set_xlim(-0.5, shape[1] - 0.5)
-    axes.set_ylim(-0.5, shape[0] - 0.5)
+    axes.set_xlim(-0.5, image_shape[1] - 0.5)
+    axes.set_ylim(-0.5, image_shape[0] - 0.5)
     axes.set_autoscale_on(False)
     return figure, axes
+
+
+def _compose(picture: np.ndarray, figure: Figure) -> Image.Image:
+    """Lay the lines and words of a figure over the picture, whose row 0 is at the bottom.
+
+    Done in bytes: matplotlib would pass the picture through floats, 1.5 GB for a survey brick.
+    """
+    from PIL import Image
+
+    figure.canvas.draw()
+    drawing = Image.fromarray(np.asarray(figure.canvas.buffer_rgba()))
+    whole = Image.new("RGB", drawing.size, BACKDROP)
+    whole.paste(Image.fromarray(picture[::-1]), (0, _strip_px(picture.shape[1])))
+    whole.paste(drawing, mask=drawing)
+    return whole
 
 
 def _strip_px(width: int) -> int:
@@ -161,14 +178,14 @@ def _strip_px(width: int) -> int:
 
 
 def _text_size(width: int) -> float:
-    """Return the font size in points (1/72 inch at 100 dpi) that suits a caption strip."""
-    return 0.42 * _strip_px(width) * 72 / 100
+    """Return the font size in points (1/72 inch at `DPI`) that suits a caption strip."""
+    return 0.42 * _strip_px(width) * 72 / DPI
 
 
 def _draw_outlines(axes: Axes, detections: Detections, style: OverlayStyle) -> None:
     from matplotlib.collections import LineCollection
 
-    width_points = style.line_width_px * 72 / axes.figure.dpi
+    width_points = style.line_width_px * 72 / DPI
     lines: dict[str, list[np.ndarray]] = {}
     for box, mask, class_id in zip(
         detections.mask_boxes, detections.masks, detections.class_ids, strict=True
@@ -281,8 +298,8 @@ def _write_caption(figure: Figure, image: SkyImage, detections: Detections, titl
     size, margin = _text_size(width), 0.012
     words: dict[str, Any] = {"fontsize": size, "va": "center"}
     bands = _bands_text(image.bands)
-    room = width * (1 - 2 * margin) - 0.6 * len(bands) * size * figure.dpi / 72
-    title = _shorten(title, max(8, int(room / (0.6 * size * figure.dpi / 72))))
+    room = width * (1 - 2 * margin) - 0.6 * len(bands) * size * DPI / 72
+    title = _shorten(title, max(8, int(room / (0.6 * size * DPI / 72))))
     figure.text(margin, 1 - strip / 2, title, color=INK, **words)
     figure.text(1 - margin, 1 - strip / 2, bands, color=FAINT_INK, ha="right", **words)
     position = margin
