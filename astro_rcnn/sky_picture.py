@@ -21,19 +21,22 @@ LONGEST_SIDE_PX = 4096
 COMFORTABLE_SIDE_PX = 1000
 """Small images are magnified, two to four times, until they reach this."""
 
-BLACK_SIGMA = -2.0
+SKY_NOISE = 0.5
+"""The noise of the mean of all bands in the picture; what follows is in the same units."""
+
+BLACK = -1.3
 """What lies this far under the sky level is black; the sky itself is dark grey."""
 
-SOFTENING_SIGMA = 2.5
+SOFTENING = 2.5
 """The stretch is linear below this, logarithmic above."""
 
 WHITE_PERCENTILE = 99.95
 """Of the pixels; colours fade towards it, and brighter pixels are white."""
 
-COLOURLESS_SIGMA = 1.5
+COLOURLESS = 1.5
 """Pixels of this much light show half of their colour, fainter ones less."""
 
-WHITE_SIGMA = (100.0, 3000.0)
+WHITE_RANGE = (100.0, 3000.0)
 """White lies between these: an empty field shows no noise, and a flash does not darken the rest."""
 
 STRIP_ROWS = 512
@@ -72,19 +75,19 @@ def render_sky(image: SkyImage, *, statistics: BandStatistics | None = None) -> 
     channels = channel_bands(image.bands)
     light = _fill_bad(light * _white_balance(light, good), good)
     intensity = light.mean(axis=2)
-    white = float(np.clip(np.percentile(intensity, WHITE_PERCENTILE), *WHITE_SIGMA))
+    white = float(np.clip(np.percentile(intensity, WHITE_PERCENTILE), *WHITE_RANGE))
     chroma = _colour_strength(intensity, white)
     planes = [
         intensity + chroma * (light[..., list(members)].mean(axis=2) - intensity)
         for members in channels
     ]
     # f(x) = asinh(x / softening) / asinh(white / softening), in the form of the library
-    q = 10.0 * np.sinh(np.arcsinh((white - BLACK_SIGMA) / SOFTENING_SIGMA) / 10.0)
-    stretch = LuptonAsinhStretch(stretch=SOFTENING_SIGMA * q, Q=q)
+    q = 10.0 * np.sinh(np.arcsinh((white - BLACK) / SOFTENING) / 10.0)
+    stretch = LuptonAsinhStretch(stretch=SOFTENING * q, Q=q)
     strips = [
         make_lupton_rgb(
             *(plane[row : row + STRIP_ROWS] for plane in planes),
-            interval=ManualInterval(vmin=BLACK_SIGMA),
+            interval=ManualInterval(vmin=BLACK),
             stretch_object=stretch,
         )
         for row in range(0, light.shape[0], STRIP_ROWS)
@@ -171,14 +174,16 @@ def _fill_bad(light: np.ndarray, good: np.ndarray) -> np.ndarray:
 def _colour_strength(intensity: np.ndarray, white: float) -> np.ndarray:
     """Return what part of the colour to show: little in noise and in saturated cores."""
     light = np.maximum(intensity, 0.0)
-    return np.asarray(light / (light + COLOURLESS_SIGMA) / (1.0 + light / white) ** 2, np.float32)
+    return np.asarray(light / (light + COLOURLESS) / (1.0 + light / white) ** 2, np.float32)
 
 
 def _white_balance(light: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Return a factor a band that makes sources grey on average; the mean factor is 1."""
+    """Return a factor a band that makes sources grey on average, and the sky as quiet as wanted."""
+    n_bands = light.shape[2]
+    factor = np.ones(n_bands)
     bright = good.all(axis=2) & (light.mean(axis=2) > 5.0)
-    if np.count_nonzero(bright) < 20:
-        return np.ones(light.shape[2], np.float32)
-    typical = np.median(light[bright], axis=0)
-    factor = 1.0 / np.clip(typical / typical.mean(), 0.2, 5.0)
-    return np.asarray(factor / factor.mean(), np.float32)
+    if np.count_nonzero(bright) >= 20:
+        typical = np.median(light[bright], axis=0)
+        factor = 1.0 / np.clip(typical / typical.mean(), 0.2, 5.0)
+    noise = np.sqrt(np.sum(factor**2)) / n_bands  # of the mean of all bands
+    return np.asarray(factor * SKY_NOISE / noise, np.float32)

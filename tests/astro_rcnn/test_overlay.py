@@ -81,7 +81,7 @@ def test_a_core_a_thousand_times_brighter_does_not_darken_the_rest(image):
     pixels[28:32, 38:42] = 1e6
     after = render_sky(replace(image, pixels=pixels)).astype(int)
     assert after[30, 40].min() > 250  # white
-    assert after[80, 153].max() > 0.7 * before.max()
+    assert after[80, 153].max() > 0.5 * before.max()
 
 
 def test_one_band_is_grey(rng):
