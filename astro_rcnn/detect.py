@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from astro_rcnn.jobs import SurveyConfig
     from astro_rcnn.survey import Outcome
 
-DEFAULT_WEIGHTS = "compact-grz"
+DEFAULT_WEIGHTS = "decam-grz"
 
 DESCRIPTION = """\
 Find every star and galaxy in multi-band FITS images, classify it, and cut it apart from its
@@ -67,6 +67,7 @@ def _config(args: argparse.Namespace) -> SurveyConfig:
         weights=args.weights,
         weights_sha256=entry.sha256 if entry and entry.sha256 else file_sha256(path),
         engine=args.engine,
+        network_bands=tuple(entry.bands) if entry else (),
         min_score=args.min_score,
         nms_iou=args.nms,
         bands=args.bands,

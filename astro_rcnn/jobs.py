@@ -28,6 +28,9 @@ class SurveyConfig:
     ----------
     weights, weights_sha256, engine : str
         What detects; part of what results are known by.
+    network_bands : tuple of str
+        What the weights want, where that is known without loading them; an image that does not
+        fit is then refused at once.
     min_score, nms_iou : float or None
         Least score of a detection, and overlap above which the weaker is dropped; None leaves
         them to the weights.
@@ -47,6 +50,7 @@ class SurveyConfig:
     weights: str = ""
     weights_sha256: str = ""
     engine: str = "keras"
+    network_bands: tuple[str, ...] = ()
     min_score: float | None = None
     nms_iou: float | None = None
     bands: tuple[str, ...] = ()
@@ -156,7 +160,7 @@ def fingerprint(spec: str, config: SurveyConfig) -> str:
         If an input does not exist.
     """
     settings = asdict(config)
-    for name in ("batch_size", "catalog_format", "has_overlay"):
+    for name in ("batch_size", "catalog_format", "has_overlay", "network_bands"):
         del settings[name]
     if config.weights_sha256:
         del settings["weights"]

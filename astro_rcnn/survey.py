@@ -11,11 +11,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -58,14 +61,15 @@ class Outcome:
     error: str = ""
 
 
-def process_image(job: Job, detector: AnyDetector, config: SurveyConfig) -> Outcome:
+def process_image(job: Job, config: SurveyConfig, load: LoadDetector) -> Outcome:
     """Detect, measure and write one image; replace older results, go on from a killed run.
 
     Parameters
     ----------
     job : Job
-    detector : AnyDetector
     config : SurveyConfig
+    load : callable
+        Makes the detector; called after the image has been read if its bands are known before.
 
     Returns
     -------
@@ -79,7 +83,9 @@ def process_image(job: Job, detector: AnyDetector, config: SurveyConfig) -> Outc
     from astro_rcnn.measure import measure_sources
 
     start = time.monotonic()
-    image = read_bands(job.spec, detector.bands, config)
+    bands = config.network_bands or load(config).bands
+    image = read_bands(job.spec, bands, config)
+    detector = load(config)
     cache = job.cache(config)
     cache.begin()
     detections, flags = detect_tiled(
@@ -192,7 +198,8 @@ def run_survey(
 
 def load_network(config: SurveyConfig) -> AnyDetector:
     """Load the weights that the settings name. Keras is imported here and not before."""
-    from astro_rcnn.detector import Detector
+    with _remarks_set_aside():
+        from astro_rcnn.detector import Detector
 
     thresholds = {"min_confidence": config.min_score, "detection_nms_iou": config.nms_iou}
     return Detector.load(
@@ -243,6 +250,27 @@ def _wrong_bands(
     )
 
 
+@contextmanager
+def _remarks_set_aside() -> Iterator[None]:
+    """Keep what TensorFlow says of processors on import off stderr; tell it with --verbose.
+
+    It comes from compiled code before any log level counts, so the file descriptor is turned.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with tempfile.TemporaryFile() as aside:
+        sys.stderr.flush()
+        original = os.dup(2)
+        os.dup2(aside.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+            aside.seek(0)
+            for line in aside.read().decode(errors="replace").splitlines():
+                log.debug("%s", line)
+
+
 def _process_all(
     jobs: Sequence[Job],
     config: SurveyConfig,
@@ -257,19 +285,18 @@ def _process_all(
     if scheduler:
         yield from _process_on_cluster(jobs, config, load, scheduler)
         return
-    detector = _detector_of_this_process(load, config)
+    if is_alone:
+        yield process_image(jobs[0], config, partial(_detector_of_this_process, load))
+        return
+    _detector_of_this_process(load, config)  # if it cannot be had, no image can be done
     for job in jobs:
-        yield (
-            process_image(job, detector, config)
-            if is_alone
-            else _process_or_record(job, config, load)
-        )
+        yield _process_or_record(job, config, load)
 
 
 def _process_or_record(job: Job, config: SurveyConfig, load: LoadDetector) -> Outcome:
     """Do one image of several; a failure is an outcome."""
     try:
-        return process_image(job, _detector_of_this_process(load, config), config)
+        return process_image(job, config, partial(_detector_of_this_process, load))
     except Exception as error:
         log.debug("%s failed", job.name, exc_info=True)
         is_known = isinstance(error, AstroError | OSError)

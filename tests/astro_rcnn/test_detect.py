@@ -129,6 +129,13 @@ def test_results_in_the_way_are_refused_before_anything_is_loaded(
     assert "made from other files or with other settings" in capsys.readouterr().err
 
 
+def test_an_unfit_image_is_refused_before_the_network_is_loaded(tmp_path, rng, capsys, monkeypatch):
+    monkeypatch.setattr(survey, "load_network", lambda config: pytest.fail("loaded"))
+    two = write_folder(tmp_path / "two", [rng.normal(5, 1, (40, 50)) for _ in "gr"], "gr")
+    assert run(two, "--output", tmp_path / "out") == 2
+    assert "two: expected bands g, r, z of threshold; found g, r." in capsys.readouterr().err
+
+
 def test_bands_may_be_given_in_any_order(folder, tmp_path):
     assert run(folder, "--output", tmp_path / "out", "--bands", "z,g,r") == 0
     names = read_catalog(tmp_path / "out" / "field.catalog.fits").colnames
