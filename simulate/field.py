@@ -8,6 +8,7 @@ import numpy as np
 
 from astro_io.image import SkyImage
 from astro_io.scene import Scene, Stamp
+from simulate.artefacts import add_stray_light, damage
 from simulate.config import FieldConfig, Range
 from simulate.extent import light_radius
 from simulate.galaxies import draw_cluster, draw_galaxies
@@ -61,12 +62,14 @@ def make_field(config: FieldConfig, *, seed: int, index: int) -> Scene:
     -------
     Scene
     """
-    streams = np.random.SeedSequence([seed, index]).spawn(3)
-    sky_rng, survey_rng, noise_rng = (np.random.default_rng(stream) for stream in streams)
+    streams = np.random.SeedSequence([seed, index]).spawn(4)
+    sky_rng, survey_rng, noise_rng, artefact_rng = (
+        np.random.default_rng(stream) for stream in streams
+    )
     exposure = draw_exposure(survey_rng, config)
     sources = draw_sources(sky_rng, config, exposure)
     parts = render(config, sources, exposure)
-    return observe(noise_rng, config, parts, seed=seed, index=index)
+    return observe(noise_rng, artefact_rng, config, parts, seed=seed, index=index)
 
 
 def draw_exposure(rng: np.random.Generator, config: FieldConfig) -> Exposure:
@@ -187,22 +190,33 @@ def add_stamp(image: np.ndarray, corner: tuple[int, int], stamp: np.ndarray) -> 
 
 
 def observe(
-    rng: np.random.Generator, config: FieldConfig, parts: FieldParts, *, seed: int, index: int
+    noise_rng: np.random.Generator,
+    artefact_rng: np.random.Generator,
+    config: FieldConfig,
+    parts: FieldParts,
+    *,
+    seed: int,
+    index: int,
 ) -> Scene:
-    """Add glare, sky, noise and detector effects; convert to the output unit."""
+    """Add glare, sky, noise and detector effects; convert to the output unit.
+
+    Two generators, so that an artefact that is switched on leaves the noise as it was.
+    """
     exposure = parts.exposure
     light = parts.light_e.copy()
     flux = 10.0 ** (-0.4 * (parts.sources.mag - exposure.zeropoint_mag))
     is_star = parts.sources.class_id == STAR
     add_glare(light, parts.sources, flux, is_star, exposure, config.effects)
+    add_stray_light(artefact_rng, light, parts.sources, exposure, config.effects)
     planes = [
-        observe_band(rng, light[..., b], exposure, config.effects, b)
+        observe_band(noise_rng, light[..., b], exposure, config.effects, b)
         for b in range(len(exposure.bands))
     ]
+    pixels, bad = damage(artefact_rng, np.stack(planes, axis=-1), exposure, config.effects)
     image = SkyImage(
-        pixels=np.stack(planes, axis=-1).astype(np.float32),
+        pixels=pixels.astype(np.float32),
         bands=exposure.bands,
-        bad=np.zeros(light.shape, dtype=bool),
+        bad=bad,
         unit=(exposure.fits_unit,) * len(exposure.bands),
         zeropoint_mag=tuple(float(m) for m in exposure.output_zeropoint_mag),
         wcs=exposure.wcs(),

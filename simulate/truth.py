@@ -66,7 +66,8 @@ def with_blends(scene: Scene) -> Scene:
 
     Masks follow the paper's rule. Sources whose masks share a pixel, directly or through
     others, form a blend. The visible fraction of a source is the share of the light in its
-    mask that lies where no other source is brighter.
+    mask that lies where no other source is brighter and the image has data in some band.
+    A source without such a pixel is left out, too.
 
     Parameters
     ----------
@@ -78,7 +79,10 @@ def with_blends(scene: Scene) -> Scene:
     Scene
     """
     boxes, masks = scene_masks(scene, MaskRule())
-    kept = np.flatnonzero(boxes[:, 2] > boxes[:, 0])
+    has_data = ~scene.image.bad.all(axis=2)
+    kept = np.array(
+        [i for i, box in enumerate(boxes) if (_window(has_data, box) & masks[i]).any()], dtype=int
+    )
     catalog = scene.catalog[kept]
     stamps = tuple(scene.stamps[i] for i in kept)
     boxes, masks = boxes[kept], tuple(masks[i] for i in kept)
@@ -86,7 +90,7 @@ def with_blends(scene: Scene) -> Scene:
     light = [(stamp.pixels / sigma).sum(axis=2) for stamp in stamps]
     catalog["source_id"] = np.arange(1, len(kept) + 1, dtype=np.int32)
     catalog["blend_id"] = find_blends(scene.image.shape, boxes, masks)
-    visible = visible_fractions(scene.image.shape, stamps, light, boxes, masks)
+    visible = visible_fractions(has_data, stamps, light, boxes, masks)
     catalog["visible_fraction"] = visible
     meaning = "share of the light in its mask where no other source is brighter"
     catalog["visible_fraction"].description = meaning
@@ -94,7 +98,7 @@ def with_blends(scene: Scene) -> Scene:
 
 
 def visible_fractions(
-    shape: tuple[int, int],
+    has_data: np.ndarray,
     stamps: Sequence[Stamp],
     light: Sequence[np.ndarray],
     boxes: np.ndarray,
@@ -104,8 +108,8 @@ def visible_fractions(
 
     Parameters
     ----------
-    shape : tuple of int
-        Height and width of the image.
+    has_data : ndarray of bool, shape (H, W)
+        False where the image has no usable pixel in any band.
     stamps : sequence of Stamp, length G
     light : sequence of ndarray of float, shape (h, w)
         What decides who is brighter: one plane a stamp.
@@ -118,9 +122,9 @@ def visible_fractions(
     ndarray of float32, shape (G,)
         1 for a source that nothing outshines, 0 for one without light in its mask.
     """
-    brightest = np.zeros(shape)
+    brightest = np.zeros(has_data.shape)
     for stamp, own in zip(stamps, light, strict=True):
-        y1, x1, y2, x2 = _clip_box(stamp.box, shape)
+        y1, x1, y2, x2 = _clip_box(stamp.box, has_data.shape)
         part = _part(own, stamp, (y1, x1, y2, x2))
         np.maximum(brightest[y1:y2, x1:x2], part, out=brightest[y1:y2, x1:x2])
     fractions = np.zeros(len(light), dtype=np.float32)
@@ -129,9 +133,15 @@ def visible_fractions(
         part = _part(own, stamp, boxes[i])
         inside = np.where(masks[i], part, 0.0)
         if inside.sum() > 0.0:
-            on_top = part >= brightest[y1:y2, x1:x2]
+            on_top = (part >= brightest[y1:y2, x1:x2]) & _window(has_data, boxes[i])
             fractions[i] = inside[on_top].sum() / inside.sum()
     return fractions
+
+
+def _window(plane: np.ndarray, box: Sequence[int]) -> np.ndarray:
+    """Return the part of an image plane in a box."""
+    y1, x1, y2, x2 = box
+    return plane[y1:y2, x1:x2]
 
 
 def _part(plane: np.ndarray, stamp: Stamp, box: Sequence[int]) -> np.ndarray:

@@ -45,6 +45,10 @@ def test_visible_fraction_is_the_light_where_a_source_is_brightest():
         Stamp(tuple(map(int, box)), plane[..., None].astype(np.float32))
         for box, plane in zip(boxes, light, strict=True)
     ]
-    fractions = visible_fractions((1, 8), stamps, light, boxes, masks)
+    fractions = visible_fractions(np.ones((1, 8), bool), stamps, light, boxes, masks)
     # the first loses its last two pixels, 3 of 10
     np.testing.assert_allclose(fractions, [0.7, 1.0])
+    gap = np.ones((1, 8), bool)
+    gap[0, 0] = False
+    # without its first pixel the first keeps 3 of 10
+    np.testing.assert_allclose(visible_fractions(gap, stamps, light, boxes, masks), [0.3, 1.0])

@@ -1,0 +1,134 @@
+"""Settings of what the sky holds: galaxies, stars, clusters of galaxies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from astro_io.errors import ConfigError
+from simulate.config_checks import Range, check_ranges
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalaxyConfig:
+    """Counts, sizes, colours and structure of galaxies.
+
+    The counts rise as ``1 / (10^(-s1 dm) + 10^(-s2 dm))`` with ``dm = m - break_mag``:
+    slope ``s1`` at the bright end, ``s2`` at the faint one.
+
+    Attributes
+    ----------
+    count_band : str
+        Band of the magnitudes below.
+    density_arcmin2 : range
+        Galaxies per square arcmin brighter than `density_mag`; drawn log-uniformly.
+    bright_mag, density_mag, faint_mag : float
+        Brightest, reference and faintest magnitude drawn.
+    size_factor : range
+        Multiplies the published half-light radii.
+    size_scatter : float
+        Standard deviation of ln radius at given magnitude.
+    red_fraction : range
+        Share of galaxies with an old population, down to `break_mag`.
+    red_decline_per_mag : float
+        Part of that share lost with every magnitude fainter than `break_mag`.
+    bulge_indices : tuple of float
+        Sersic indices that old galaxies draw from; few values keep the look-up tables few.
+    flattest_bulge : float
+        Smallest axis ratio of the bulges of old galaxies.
+    disk_thickness : float
+        Axis ratio of a disk seen edge-on.
+    arms_fraction : float
+        Share of the disks that have spiral arms and knots, where they are large enough.
+    """
+
+    count_band: str = "r"
+    density_arcmin2: Range = (11.0, 11.0)
+    bright_mag: float = 15.0
+    density_mag: float = 23.5
+    faint_mag: float = 26.5
+    bright_slope: float = 0.42
+    break_mag: float = 22.5
+    faint_slope: float = 0.28
+    size_factor: Range = (1.0, 1.0)
+    size_scatter: float = 0.35
+    red_fraction: Range = (0.35, 0.35)
+    red_decline_per_mag: float = 0.25
+    bulge_indices: tuple[float, ...] = (2.0, 3.0, 4.0)
+    flattest_bulge: float = 0.55
+    disk_thickness: float = 0.25
+    arms_fraction: float = 0.6
+
+    def __post_init__(self) -> None:
+        """Check the order of the magnitudes."""
+        check_ranges(self, "galaxies")
+        if not self.bulge_indices or not all(0.5 <= n <= 6.0 for n in self.bulge_indices):
+            raise ConfigError(
+                "[galaxies] bulge_indices: expected Sersic indices from 0.5 to 6; "
+                f"found {list(self.bulge_indices)}."
+            )
+        if not self.bright_mag < self.density_mag <= self.faint_mag:
+            raise ConfigError(
+                "[galaxies] expected bright_mag < density_mag <= faint_mag; found "
+                f"{self.bright_mag}, {self.density_mag}, {self.faint_mag}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StarConfig:
+    """Counts and colours of stars.
+
+    Attributes
+    ----------
+    density_arcmin2 : range
+        Stars per square arcmin between `bright_mag` and `faint_mag` (r band), log-uniform.
+    slope : float
+        ``dN/dm`` rises as ``10^(slope m)``.
+    hot_fraction : float
+        Share of stars bluer than the main-sequence turn-off (white dwarfs, A stars).
+    cool_fraction : float
+        Share of M dwarfs.
+    """
+
+    density_arcmin2: Range = (1.5, 1.5)
+    bright_mag: float = 14.0
+    faint_mag: float = 24.5
+    slope: float = 0.14
+    hot_fraction: float = 0.04
+    cool_fraction: float = 0.45
+
+    def __post_init__(self) -> None:
+        """Check the order of the magnitudes."""
+        check_ranges(self, "stars")
+        if not self.bright_mag < self.faint_mag:
+            raise ConfigError(
+                "[stars] expected bright_mag < faint_mag; found "
+                f"{self.bright_mag}, {self.faint_mag}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """A rich cluster of galaxies with a red sequence and a cD galaxy.
+
+    Attributes
+    ----------
+    probability : float
+        Chance that a field holds one.
+    richness : range
+        Number of members down to `faint_mag` (count band of the galaxies).
+    core_arcsec : range
+        Core radius of the surface density.
+    redshift : range
+        Sets colours and magnitudes of the red sequence.
+    """
+
+    probability: float = 0.0
+    richness: Range = (30.0, 120.0)
+    core_arcsec: Range = (10.0, 40.0)
+    redshift: Range = (0.1, 0.5)
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_ranges(self, "clusters")
+        if not 0 <= self.probability <= 1:
+            raise ConfigError(f"[clusters] probability: expected 0 to 1; found {self.probability}.")
