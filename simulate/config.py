@@ -47,11 +47,12 @@ class FieldConfig:
 
     def __post_init__(self) -> None:
         """Check what concerns two sections."""
-        if len(self.psf.band_factor) != len(self.survey.bands):
-            raise ConfigError(
-                f"[psf] band_factor: expected one value a band "
-                f"({', '.join(self.survey.bands)}); found {len(self.psf.band_factor)}."
-            )
+        bands = self.survey.bands
+        for key, length in self.psf.lengths().items():
+            if length != len(bands):
+                raise ConfigError(
+                    f"[psf] {key}: expected one value a band ({', '.join(bands)}); found {length}."
+                )
 
 
 def preset_names() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gamma, gammaincinv
 
-from simulate.psf import Psf
+from simulate.psf import PointSpread
 from simulate.sources import Sources
 
 _RADII_PX = np.geomspace(1.0, 1500.0, 160)
@@ -19,7 +19,7 @@ def sersic_b(index: np.ndarray) -> np.ndarray:
 def light_radius(
     sources: Sources,
     flux: np.ndarray,
-    psfs: tuple[Psf, ...],
+    psfs: tuple[PointSpread, ...],
     *,
     pixel_scale_arcsec: float,
     sky_sigma: np.ndarray,
@@ -37,7 +37,7 @@ def light_radius(
     sources : Sources, length N
     flux : ndarray of float64, shape (N, B)
         Electrons.
-    psfs : tuple of Psf, length B
+    psfs : tuple of PointSpread, length B
     pixel_scale_arcsec : float
     sky_sigma : ndarray of float64, shape (B,)
         Electrons a pixel.
@@ -60,7 +60,7 @@ def light_radius(
 
 
 def _surface_brightness(
-    sources: Sources, flux: np.ndarray, psf: Psf, scale: float, b: int
+    sources: Sources, flux: np.ndarray, psf: PointSpread, scale: float, b: int
 ) -> np.ndarray:
     """Return the major-axis profile in electrons a pixel, shape (N, radii)."""
     r = _RADII_PX[None, :]
@@ -89,8 +89,6 @@ def _surface_brightness(
         bn = sersic_b(n)
         centre = light[:, None] * bn ** (2 * n) / (2 * np.pi * n * gamma(2 * n) * wide * thin)
         total += centre * np.exp(-bn * (r / wide) ** (1.0 / n))
-    a = psf.scale_px
-    wings = (psf.beta - 1.0) / (np.pi * a**2) * (1.0 + (r / a) ** 2) ** -psf.beta
-    wings = flux[:, [b]] * wings
+    wings = flux[:, [b]] * psf.surface_brightness(r)
     # the core of the PSF is not the peak of a source that is larger than it
     return np.where(is_star[:, None], wings, np.maximum(total, np.minimum(wings, total[:, :1])))

@@ -13,7 +13,7 @@ from simulate.config import FieldConfig, Range
 from simulate.extent import light_radius
 from simulate.galaxies import draw_cluster, draw_galaxies
 from simulate.observe import Exposure, add_glare, observe_band
-from simulate.psf import draw_psfs
+from simulate.psf_models import draw_psfs
 from simulate.sources import STAR, Sources, count_ratio, join
 from simulate.stamps import StampRenderer
 from simulate.stars import draw_stars

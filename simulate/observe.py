@@ -9,7 +9,7 @@ import numpy as np
 
 from simulate.config import EffectConfig
 from simulate.cosmic_rays import draw_cosmic_rays
-from simulate.psf import Psf
+from simulate.psf import PointSpread
 from simulate.saturation import bleed, clip
 from simulate.sky import add_poisson_noise, add_resampled_noise, draw_gradient
 from simulate.sources import Sources
@@ -39,7 +39,7 @@ class Exposure:
     noise_correlation: float
     background_gradient: float
     shifts_px: np.ndarray
-    psfs: tuple[Psf, ...]
+    psfs: tuple[PointSpread, ...]
     spike_angle_deg: float
     halo_fraction: float
     bleed_along: str

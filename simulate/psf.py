@@ -1,13 +1,41 @@
-"""Point-spread function of one band: an elliptical Moffat profile, in pixels."""
+"""Point-spread function of one band, in pixels: a Moffat profile, or any profile of GalSim.
+
+:mod:`simulate.psf_models` makes the others: turbulence, telescopes in space, images of stars.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import galsim
 import numpy as np
 
-from simulate.config import PsfConfig
+_OVERSAMPLING = 10
+_PROFILE_SIZE = 1536
+
+
+class PointSpread(Protocol):
+    """What the renderer asks of a PSF."""
+
+    @property
+    def fwhm_px(self) -> float:
+        """Full width at half maximum."""
+        ...
+
+    @property
+    def includes_pixel(self) -> bool:
+        """Whether the response of the image's pixel is part of the profile."""
+        ...
+
+    def profile(self) -> galsim.GSObject:
+        """Return the unit-flux GalSim profile, one length unit a pixel."""
+        ...
+
+    def surface_brightness(self, radius_px: np.ndarray) -> np.ndarray:
+        """Return the light a square pixel at given radii, in the brightest direction."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,12 +49,15 @@ class Psf:
         Moffat index: the wings fall as ``r^(-2 beta)``.
     g1, g2 : float
         Shear components.
+    includes_pixel : bool
+        Always False.
     """
 
     fwhm_px: float
     beta: float
     g1: float = 0.0
     g2: float = 0.0
+    includes_pixel: bool = False
 
     def profile(self) -> galsim.GSObject:
         """Return the unit-flux GalSim profile, one length unit a pixel."""
@@ -37,30 +68,51 @@ class Psf:
         """Moffat scale radius: FWHM / (2 sqrt(2^(1/beta) - 1))."""
         return self.fwhm_px / (2.0 * np.sqrt(2.0 ** (1.0 / self.beta) - 1.0))
 
+    def surface_brightness(self, radius_px: np.ndarray) -> np.ndarray:
+        """Return the light a square pixel at given radii, its ellipticity left out."""
+        a = self.scale_px
+        return (self.beta - 1.0) / (np.pi * a**2) * (1.0 + (radius_px / a) ** 2) ** -self.beta
 
-def draw_psfs(
-    rng: np.random.Generator, config: PsfConfig, *, pixel_scale_arcsec: float, n_bands: int
-) -> tuple[Psf, ...]:
-    """Draw the seeing of a field: one profile a band, alike but not equal.
 
-    Returns
-    -------
-    tuple of Psf, length `n_bands`
-        FWHM is kept above 1.2 px, below which the images would be undersampled.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProfilePsf:
+    """A PSF known as a GalSim profile alone.
+
+    Attributes
+    ----------
+    light : galsim.GSObject
+        Unit flux, one length unit a pixel.
+    includes_pixel : bool
     """
-    fwhm = rng.uniform(*config.fwhm_arcsec) / pixel_scale_arcsec
-    beta = rng.uniform(*config.beta)
-    psfs = []
-    for b in range(n_bands):
-        factor = config.band_factor[b] * np.exp(rng.normal(0.0, config.band_scatter))
-        size = config.max_ellipticity * np.sqrt(rng.uniform())
-        angle = rng.uniform(0.0, 2 * np.pi)
-        psfs.append(
-            Psf(
-                fwhm_px=max(1.2, float(fwhm * factor)),
-                beta=float(beta),
-                g1=float(size * np.cos(angle)),
-                g2=float(size * np.sin(angle)),
-            )
-        )
-    return tuple(psfs)
+
+    light: galsim.GSObject
+    includes_pixel: bool = False
+
+    def profile(self) -> galsim.GSObject:
+        """Return the profile."""
+        return self.light
+
+    @cached_property
+    def fwhm_px(self) -> float:
+        """Diameter of the circle with the area that is brighter than half the peak."""
+        step = 1.0 / _OVERSAMPLING
+        image = self.light.drawImage(nx=320, ny=320, scale=step, method="no_pixel").array
+        return float(2.0 * step * np.sqrt(np.count_nonzero(image > 0.5 * image.max()) / np.pi))
+
+    def surface_brightness(self, radius_px: np.ndarray) -> np.ndarray:
+        """Return the largest light a square pixel at each radius, so that spikes count."""
+        radii, light = self._envelope
+        return np.interp(radius_px, radii, light)
+
+    @cached_property
+    def _envelope(self) -> tuple[np.ndarray, np.ndarray]:
+        """Tabulate the brightest light beyond each radius; it never rises outwards."""
+        image = self.light.drawImage(
+            nx=_PROFILE_SIZE, ny=_PROFILE_SIZE, scale=1.0, method="no_pixel"
+        ).array
+        y, x = np.indices(image.shape) - (_PROFILE_SIZE - 1) / 2.0
+        ring = np.hypot(y, x).astype(int)
+        light = np.zeros(ring.max() + 1)
+        np.maximum.at(light, ring.ravel(), image.ravel())
+        light = light[: _PROFILE_SIZE // 2]
+        return np.arange(len(light), dtype=float), np.maximum.accumulate(light[::-1])[::-1]

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import fft
 
 from simulate.arms import draw_arms
-from simulate.psf import Psf
+from simulate.psf import PointSpread
 from simulate.sources import Sources
 
 _FINE = 2
@@ -26,17 +26,20 @@ class StampRenderer:
 
     Parameters
     ----------
-    psfs : tuple of Psf, length B
+    psfs : tuple of PointSpread, length B
     pixel_scale_arcsec : float
     shifts_px : ndarray of float64, shape (B, 2)
         Offset ``(dy, dx)`` of each band against the catalogue.
     """
 
     def __init__(
-        self, psfs: tuple[Psf, ...], pixel_scale_arcsec: float, shifts_px: np.ndarray
+        self, psfs: tuple[PointSpread, ...], pixel_scale_arcsec: float, shifts_px: np.ndarray
     ) -> None:
         pixel = galsim.Pixel(1.0)
-        self._psfs = [galsim.Convolve(psf.profile(), pixel) for psf in psfs]
+        self._psfs = [
+            psf.profile() if psf.includes_pixel else galsim.Convolve(psf.profile(), pixel)
+            for psf in psfs
+        ]
         self._scale = pixel_scale_arcsec
         self._shifts = shifts_px
         self._psf_grids: dict[int, np.ndarray] = {}
