@@ -9,9 +9,10 @@ import numpy as np
 from astro_io.image import SkyImage
 from astro_io.scene import Scene, Stamp
 from simulate.artefacts import add_stray_light, damage
-from simulate.config import FieldConfig, Range
+from simulate.config import FieldConfig, Range, StarConfig
 from simulate.extent import light_radius
 from simulate.galaxies import draw_cluster, draw_galaxies
+from simulate.milky_way import draw_milky_way
 from simulate.observe import Exposure, add_glare, observe_band
 from simulate.psf_models import draw_psfs
 from simulate.sources import STAR, Sources, count_ratio, join
@@ -136,8 +137,9 @@ def draw_sources(rng: np.random.Generator, config: FieldConfig, exposure: Exposu
             bands=bands,
             red_fraction=rng.uniform(*galaxies.red_fraction),
             size_factor=size_factor,
+            pixel_scale_arcsec=exposure.pixel_scale_arcsec,
         ),
-        draw_stars(rng, config.stars, n=int(n_stars), box=box, bands=bands),
+        _draw_stars(rng, config.stars, exposure, box, area, int(n_stars)),
     ]
     if rng.uniform() < config.clusters.probability:
         parts.append(
@@ -152,6 +154,30 @@ def draw_sources(rng: np.random.Generator, config: FieldConfig, exposure: Exposu
             )
         )
     return join(parts)
+
+
+def _draw_stars(
+    rng: np.random.Generator,
+    config: StarConfig,
+    exposure: Exposure,
+    box: tuple[float, float, float, float],
+    area_arcmin2: float,
+    n: int,
+) -> Sources:
+    """Draw `n` stars from a power law, or those of the Milky Way where that is set."""
+    if config.milky_way is None:
+        return draw_stars(rng, config, n=n, box=box, bands=exposure.bands)
+    fwhm_px = max(psf.fwhm_px for psf in exposure.psfs)
+    return draw_milky_way(
+        rng,
+        config.milky_way,
+        area_arcmin2=area_arcmin2,
+        box=box,
+        bands=exposure.bands,
+        limits_mag=(config.bright_mag, config.faint_mag),
+        resolution_arcsec=0.5 * fwhm_px * exposure.pixel_scale_arcsec,
+        pixel_scale_arcsec=exposure.pixel_scale_arcsec,
+    )
 
 
 def render(config: FieldConfig, sources: Sources, exposure: Exposure) -> FieldParts:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from simulate.clustering import gather
 from simulate.config import ClusterConfig, GalaxyConfig
+from simulate.photometry import galaxy_magnitudes
 from simulate.sources import GALAXY, Sources, draw_counts
 from simulate.stars import magnitudes_in_bands
 
@@ -21,6 +23,12 @@ _BLUE_RZ = np.array([0.22, 0.26, 0.30, 0.35, 0.42, 0.48, 0.56, 0.56, 0.48, 0.35,
 # ln(r_hl / arcsec) = -1.320 - 0.278 (i - 23) for bulges. Half-light radius of a disk = 1.678 r_d.
 _DISK_SIZE = (-1.145 + np.log(1.678), -0.269)
 _BULGE_SIZE = (-1.320, -0.278)
+_COUNT_BAND_MINUS_I = {"i": 0.0, "F775W": 0.0, "F814W": 0.0, "F105W": -0.3, "F160W": -0.7}
+"""Typical colour of a faint galaxy, which brings the size relations to the count band."""
+
+_HIGHEST_MEDIAN = 0.85
+"""Of the redshift, where the tracks give the colours."""
+
 _YOUNG_INDICES = (1.0, 2.0, 3.0)
 """Sersic indices of the bulges of young galaxies; few, so that the look-up tables are few."""
 
@@ -34,8 +42,9 @@ def draw_galaxies(
     bands: tuple[str, ...],
     red_fraction: float,
     size_factor: float,
+    pixel_scale_arcsec: float = 1.0,
 ) -> Sources:
-    """Draw field galaxies uniformly over a box.
+    """Draw field galaxies over a box, uniformly or clustered.
 
     Parameters
     ----------
@@ -48,6 +57,8 @@ def draw_galaxies(
     bands : tuple of str
     red_fraction, size_factor : float
         Values drawn for this field.
+    pixel_scale_arcsec : float
+        For the clustering.
 
     Returns
     -------
@@ -65,11 +76,21 @@ def draw_galaxies(
         slopes=(config.bright_slope, config.faint_slope),
         break_mag=config.break_mag,
     )
-    redshift = _draw_redshifts(rng, mag)
+    highest = _HIGHEST_MEDIAN if config.spectra is None else config.spectra.highest_median_redshift
+    redshift = _draw_redshifts(rng, mag, highest)
     decline = 1.0 - config.red_decline_per_mag * np.maximum(mag - config.break_mag, 0.0)
     is_red = rng.uniform(size=n) < red_fraction * np.maximum(decline, 0.1)
     y = rng.uniform(box[0], box[2], n)
     x = rng.uniform(box[1], box[3], n)
+    if config.clustering is not None:
+        x, y, redshift = gather(
+            rng,
+            config.clustering,
+            x=x,
+            y=y,
+            redshift=redshift,
+            pixel_scale_arcsec=pixel_scale_arcsec,
+        )
     return _build(rng, config, mag, redshift, is_red, x, y, bands, size_factor)
 
 
@@ -127,13 +148,13 @@ def draw_cluster(
     return members
 
 
-def _draw_redshifts(rng: np.random.Generator, mag: np.ndarray) -> np.ndarray:
+def _draw_redshifts(rng: np.random.Generator, mag: np.ndarray, highest: float) -> np.ndarray:
     """Draw redshifts with ``p(z) ~ z^2 exp(-(z / z0)^1.5)``, median 1.412 z0 rising to the faint.
 
-    The median is 0.5 at 22 mag and grows by exp(0.24) a magnitude.
+    The median is 0.5 at 22 mag and grows by exp(0.24) a magnitude, up to `highest`.
     """
     median = 0.5 * np.exp(0.24 * (mag - 22.0))
-    z0 = np.clip(median, 0.02, 0.85) / 1.412
+    z0 = np.clip(median, 0.02, highest) / 1.412
     return z0 * rng.gamma(2.0, 1.0, len(mag)) ** (2.0 / 3.0)
 
 
@@ -153,7 +174,14 @@ def _build(
     bulge_share = np.where(is_red, rng.beta(3.0, 1.5, n), rng.beta(1.0, 5.0, n))
     has_arms = ~is_red & (rng.uniform(size=n) < config.arms_fraction)
     arms_share = np.where(has_arms, rng.uniform(0.3, 0.7, n), 0.0)
-    bulge_mag, disk_mag, arms_mag = _component_colours(rng, redshift, is_red, bands)
+    is_irregular = np.zeros(n, dtype=bool)
+    if config.irregular_fraction is not None:
+        is_irregular = ~is_red & ~has_arms & (rng.uniform(size=n) < config.irregular_fraction)
+        arms_share = np.where(is_irregular, rng.uniform(0.4, 0.9, n), arms_share)
+        bulge_share = np.where(is_irregular, 0.2 * bulge_share, bulge_share)
+    bulge_mag, disk_mag, arms_mag = _component_colours(
+        rng, redshift, is_red, bands, has_spectra=config.spectra is not None
+    )
     reference = list(bands).index(config.count_band)
     parts = [
         share[:, None] * 10.0 ** (-0.4 * (colour - colour[:, [reference]]))
@@ -164,7 +192,7 @@ def _build(
         )
     ]
     total = np.sum(parts, axis=0)
-    i_mag = mag - 0.3
+    i_mag = mag - _COUNT_BAND_MINUS_I.get(config.count_band, 0.3)
     disk, bulge = (
         size_factor
         * np.exp(zero + slope * (i_mag - 23.0) + rng.normal(0.0, config.size_scatter, n))
@@ -190,11 +218,17 @@ def _build(
         disk_axis_ratio=np.sqrt(q0**2 + (1.0 - q0**2) * cos_inclination**2),
         angle_rad=rng.uniform(0.0, np.pi, n),
         structure_seed=rng.integers(0, 2**62, n),
+        is_irregular=is_irregular,
     )
 
 
 def _component_colours(
-    rng: np.random.Generator, redshift: np.ndarray, is_red: np.ndarray, bands: tuple[str, ...]
+    rng: np.random.Generator,
+    redshift: np.ndarray,
+    is_red: np.ndarray,
+    bands: tuple[str, ...],
+    *,
+    has_spectra: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return magnitudes relative to r of bulge, disk and arms, each of shape (N, B)."""
     n = len(redshift)
@@ -207,6 +241,11 @@ def _component_colours(
     oldness["arms"] = oldness["disk"] - rng.uniform(0.2, 0.6, n)
     colours = []
     for age in oldness.values():
+        if has_spectra:
+            # passive galaxies of the past are younger: one type in 2 redshifts
+            spectral_type = 0.35 + 0.65 * age - 0.25 * np.where(is_red, redshift, 0.0)
+            colours.append(galaxy_magnitudes(spectral_type, redshift, bands))
+            continue
         g_r, r_z = (
             age * np.interp(redshift, _TRACK_Z, red)
             + (1.0 - age) * np.interp(redshift, _TRACK_Z, blue)

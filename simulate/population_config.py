@@ -9,6 +9,74 @@ from simulate.config_checks import Range, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpectraConfig:
+    """Colours from galaxy spectra through any survey's filters, in place of tracks in g, r, z.
+
+    Attributes
+    ----------
+    highest_median_redshift : float
+        The median redshift rises to the faint end up to this.
+    """
+
+    highest_median_redshift: float = 1.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusteringConfig:
+    """Galaxies that are companions of others; none where the section is left out.
+
+    Attributes
+    ----------
+    fraction : float
+        Share of the galaxies that lie about another one.
+    radius_arcsec : float
+        Largest distance.
+    """
+
+    fraction: float = 0.3
+    radius_arcsec: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 <= self.fraction < 1:
+            raise ConfigError(
+                f"[galaxies.clustering] fraction: expected 0 up to 1; found {self.fraction}."
+            )
+        if self.radius_arcsec <= 0:
+            raise ConfigError("[galaxies.clustering] radius_arcsec must be above 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MilkyWayConfig:
+    """Stars from a model of the Galaxy, in place of a power law.
+
+    Attributes
+    ----------
+    latitude_deg, longitude_deg : range
+        Galactic coordinates of the line of sight.
+    multiplicity : float
+        Share of the stars with a companion.
+    """
+
+    latitude_deg: Range = (30.0, 90.0)
+    longitude_deg: Range = (0.0, 360.0)
+    multiplicity: float = 0.4
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        check_ranges(self, "stars.milky_way")
+        if not 5 <= self.latitude_deg[0] <= self.latitude_deg[1] <= 90:
+            raise ConfigError(
+                "[stars.milky_way] latitude_deg: expected 5 to 90, for dust is left out; "
+                f"found {list(self.latitude_deg)}."
+            )
+        if not 0 <= self.multiplicity <= 1:
+            raise ConfigError(
+                f"[stars.milky_way] multiplicity: expected 0 to 1; found {self.multiplicity}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class GalaxyConfig:
     """Counts, sizes, colours and structure of galaxies.
 
@@ -39,6 +107,9 @@ class GalaxyConfig:
         Axis ratio of a disk seen edge-on.
     arms_fraction : float
         Share of the disks that have spiral arms and knots, where they are large enough.
+    irregular_fraction : float, optional
+        Share of the other young galaxies that are irregular; none where it is left out.
+    spectra, clustering : section, optional
     """
 
     count_band: str = "r"
@@ -57,6 +128,9 @@ class GalaxyConfig:
     flattest_bulge: float = 0.55
     disk_thickness: float = 0.25
     arms_fraction: float = 0.6
+    irregular_fraction: float | None = None
+    spectra: SpectraConfig | None = None
+    clustering: ClusteringConfig | None = None
 
     def __post_init__(self) -> None:
         """Check the order of the magnitudes."""
@@ -87,6 +161,8 @@ class StarConfig:
         Share of stars bluer than the main-sequence turn-off (white dwarfs, A stars).
     cool_fraction : float
         Share of M dwarfs.
+    milky_way : section, optional
+        Replaces density, slope and the shares; `bright_mag` and `faint_mag` hold.
     """
 
     density_arcmin2: Range = (1.5, 1.5)
@@ -95,6 +171,7 @@ class StarConfig:
     slope: float = 0.14
     hot_fraction: float = 0.04
     cool_fraction: float = 0.45
+    milky_way: MilkyWayConfig | None = None
 
     def __post_init__(self) -> None:
         """Check the order of the magnitudes."""

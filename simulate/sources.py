@@ -35,6 +35,8 @@ class Sources:
         Position angle of the major axis, from +x to +y.
     structure_seed : ndarray of int64, shape (N,)
         Seed of the arms and knots of a galaxy.
+    is_irregular : ndarray of bool, shape (N,)
+        The share `arms_fraction` is in irregular clumps, not in arms.
     """
 
     class_id: np.ndarray
@@ -50,10 +52,43 @@ class Sources:
     disk_axis_ratio: np.ndarray
     angle_rad: np.ndarray
     structure_seed: np.ndarray
+    is_irregular: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of objects."""
         return len(self.class_id)
+
+
+def point_sources(*, x: np.ndarray, y: np.ndarray, mag: np.ndarray) -> Sources:
+    """Return stars at given places.
+
+    Parameters
+    ----------
+    x, y : ndarray of float64, shape (N,)
+    mag : ndarray of float64, shape (N, B)
+
+    Returns
+    -------
+    Sources
+        Zero radii, class 1.
+    """
+    n = len(x)
+    return Sources(
+        class_id=np.full(n, STAR, dtype=np.int32),
+        x=x,
+        y=y,
+        mag=mag,
+        bulge_fraction=np.zeros(mag.shape),
+        arms_fraction=np.zeros(mag.shape),
+        bulge_radius_arcsec=np.zeros(n),
+        disk_radius_arcsec=np.zeros(n),
+        bulge_index=np.ones(n),
+        bulge_axis_ratio=np.ones(n),
+        disk_axis_ratio=np.ones(n),
+        angle_rad=np.zeros(n),
+        structure_seed=np.zeros(n, dtype=np.int64),
+        is_irregular=np.zeros(n, dtype=bool),
+    )
 
 
 def join(parts: Sequence[Sources]) -> Sources:

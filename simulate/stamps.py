@@ -7,11 +7,14 @@ That folds the power beyond the pixel's Nyquist frequency as a real detector doe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import galsim
 import numpy as np
 from scipy import fft
 
 from simulate.arms import draw_arms
+from simulate.irregulars import draw_irregular
 from simulate.psf import PointSpread
 from simulate.sources import Sources
 
@@ -104,7 +107,9 @@ class StampRenderer:
         total = (1.0 - bulge_share) * disk
         if arms_share.max() > 0.0 and radius > _SMALLEST_ARMS_PX:
             seed = int(sources.structure_seed[index])
-            total = total + arms_share * (_arms_grid(seed, radius, ratio, angle, size) - disk)
+            draw = draw_irregular if sources.is_irregular[index] else draw_arms
+            structure = _structure_grid(draw, seed, radius, ratio, angle, size)
+            total = total + arms_share * (structure - disk)
         if bulge_share.max() > 0.0:
             bulge = _sersic_grid(
                 float(sources.bulge_index[index]),
@@ -149,13 +154,18 @@ def _sersic_grid(
     return _k_image(profile.shear(shear), size)
 
 
-def _arms_grid(
-    seed: int, radius_px: float, axis_ratio: float, angle_rad: float, size: int
+def _structure_grid(
+    draw: Callable[..., np.ndarray],
+    seed: int,
+    radius_px: float,
+    axis_ratio: float,
+    angle_rad: float,
+    size: int,
 ) -> np.ndarray:
-    """Return the transform of spiral arms, centred on the origin."""
+    """Return the transform of spiral arms or clumps, centred on the origin."""
     fine = _FINE * size
     middle = size / 2.0
-    light = draw_arms(
+    light = draw(
         np.random.default_rng(seed),
         size=fine,
         step_px=1.0 / _FINE,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from astro_io.errors import ConfigError
 from simulate.config import StarConfig
-from simulate.sources import STAR, Sources, draw_counts
+from simulate.sources import Sources, draw_counts, point_sources
 
 # Stellar locus in g-r and r-z, hot to cool; after Covey et al. 2007, AJ 134, 2398 (SDSS).
 _LOCUS_GR = np.array([-0.50, -0.20, 0.10, 0.25, 0.40, 0.60, 0.85, 1.10, 1.30, 1.40, 1.45, 1.52])
@@ -50,23 +51,9 @@ def draw_stars(
         break_mag=config.faint_mag,
     )
     g_r, r_z = _draw_colours(rng, n, config)
-    zeros = np.zeros(n)
-    ones = np.ones(n)
-    return Sources(
-        class_id=np.full(n, STAR, dtype=np.int32),
-        y=rng.uniform(box[0], box[2], n),
-        x=rng.uniform(box[1], box[3], n),
-        mag=magnitudes_in_bands(r_mag, g_r, r_z, bands),
-        bulge_fraction=np.zeros((n, len(bands))),
-        arms_fraction=np.zeros((n, len(bands))),
-        bulge_radius_arcsec=zeros,
-        disk_radius_arcsec=zeros,
-        bulge_index=ones,
-        bulge_axis_ratio=ones,
-        disk_axis_ratio=ones,
-        angle_rad=zeros,
-        structure_seed=np.zeros(n, dtype=np.int64),
-    )
+    y = rng.uniform(box[0], box[2], n)
+    x = rng.uniform(box[1], box[3], n)
+    return point_sources(x=x, y=y, mag=magnitudes_in_bands(r_mag, g_r, r_z, bands))
 
 
 def _draw_colours(
@@ -93,6 +80,17 @@ def magnitudes_in_bands(
     Returns
     -------
     ndarray of float64, shape (N, B)
+
+    Raises
+    ------
+    ConfigError
+        If a band is not g, r, i or z.
     """
+    unknown = [band for band in bands if band not in _BANDS]
+    if unknown:
+        raise ConfigError(
+            f"[survey] bands: {', '.join(unknown)} need the sections [galaxies.spectra] and "
+            "[stars.milky_way]; without them bands are g, r, i, z."
+        )
     known = {"g": r_mag + g_r, "r": r_mag, "i": r_mag - 0.55 * r_z, "z": r_mag - r_z}
     return np.stack([known[band] for band in bands], axis=-1).reshape(len(r_mag), len(bands))

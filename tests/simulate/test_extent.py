@@ -26,6 +26,7 @@ def _sources(n: int, disk_radius: float) -> Sources:
         disk_axis_ratio=one,
         angle_rad=zero,
         structure_seed=np.zeros(n, dtype=np.int64),
+        is_irregular=np.zeros(n, dtype=bool),
     )
 
 

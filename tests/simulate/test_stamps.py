@@ -28,6 +28,7 @@ def _source(**changes) -> Sources:
         "disk_axis_ratio": [0.5],
         "angle_rad": [0.7],
         "structure_seed": [11],
+        "is_irregular": [False],
     }
     values.update(changes)
     return Sources(**{name: np.array(value) for name, value in values.items()})
