@@ -1,0 +1,81 @@
+"""The moving average of the weights, made fit for use.
+
+Averaged weights see other activations than the ones that batch normalisation kept statistics of:
+used as they are, they forget rare classes. So statistics are measured again (Izmailov et al. 2018,
+section 3.2: stochastic weight averaging).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from astro_io.errors import WeightsError
+from astro_rcnn.checkpoint import load_model_state
+
+_AVERAGE = "_average"
+
+
+def load_averaged(model: keras.Model, checkpoint: Path) -> int:
+    """Fill a network with the averaged weights of a checkpoint.
+
+    Parameters
+    ----------
+    model : MaskRCNN
+    checkpoint : Path
+        Of a run with ``optimizer.ema_momentum`` above 0.
+
+    Returns
+    -------
+    int
+        Number of tensors replaced by their average.
+
+    Raises
+    ------
+    WeightsError
+        If the checkpoint holds no averages, or not all of them.
+    """
+    load_model_state(model, checkpoint)
+    with h5py.File(checkpoint, "r") as file:
+        averages = {
+            name.split("|", 1)[1].removesuffix(_AVERAGE): dataset[()]
+            for name, dataset in file["optimizer"].items()
+            if name.endswith(_AVERAGE)
+        }
+    variables = {v.path.replace("/", "_"): v for v in model.trainable_variables}
+    if set(averages) != set(variables):
+        raise WeightsError(
+            f"{checkpoint.name}: expected the averages of {len(variables)} tensors, found "
+            f"{len(averages)}. Train with optimizer.ema_momentum above 0."
+        )
+    for name, value in averages.items():
+        variables[name].assign(value)
+    return len(averages)
+
+
+def recalibrate_batch_norm(
+    model: keras.Model, batches: Iterable[tuple[dict[str, np.ndarray], ...]]
+) -> None:
+    """Measure the statistics of batch normalisation anew.
+
+    Parameters
+    ----------
+    model : MaskRCNN
+        Compiled anew with a learning rate of 0: its optimiser is lost, no weight moves.
+    batches : iterable
+        Training batches; with a momentum of 0.97, a hundred forget 95 % of the old statistics.
+    """
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.0), jit_compile=keras.backend.backend() == "jax"
+    )
+    for batch in batches:
+        model.train_on_batch(_inputs(batch))
+
+
+def _inputs(batch: Any) -> dict[str, np.ndarray]:
+    return batch[0] if isinstance(batch, tuple) else batch
