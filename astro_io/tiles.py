@@ -65,12 +65,16 @@ class Tile:
         return slice(self.y1, self.y2), slice(self.x1, self.x2)
 
 
-def plan_tiles(shape: tuple[int, int], *, tile: int, overlap: int) -> list[Tile]:
+def plan_tiles(shape: tuple[int, int], *, tile: int, overlap: int, grid: int = 1) -> list[Tile]:
     """Cover an image with square tiles, row by row.
 
     Neighbours overlap by `overlap` pixels, more at the far edges, where the last tile is shifted
     inwards to keep its full size. The border between two owned areas runs through the middle of
     the overlap. An image smaller than a tile in one direction gets a tile of its own size there.
+
+    With a `grid`, tiles start at multiples of it (and the last one may be up to ``grid - 1``
+    pixels short): a network with strides then sees every source at the same phase in a tile as in
+    the whole image.
 
     Parameters
     ----------
@@ -80,6 +84,9 @@ def plan_tiles(shape: tuple[int, int], *, tile: int, overlap: int) -> list[Tile]
         Side of a tile in pixels.
     overlap : int
         Smallest overlap of neighbours in pixels, from 0 to ``tile - 1``.
+    grid : int
+        Pixels between places where a tile may start. Ignored where the tiles are too small for
+        it: ``tile - overlap`` must be at least `grid`.
 
     Returns
     -------
@@ -105,8 +112,8 @@ def plan_tiles(shape: tuple[int, int], *, tile: int, overlap: int) -> list[Tile]
             own_y1=own_y1, own_x1=own_x1, own_y2=own_y2, own_x2=own_x2,
             image_shape=(height, width),
         )
-        for y1, y2, own_y1, own_y2 in _plan_axis(height, tile, overlap)
-        for x1, x2, own_x1, own_x2 in _plan_axis(width, tile, overlap)
+        for y1, y2, own_y1, own_y2 in _plan_axis(height, tile, overlap, grid)
+        for x1, x2, own_x1, own_x2 in _plan_axis(width, tile, overlap, grid)
     ]  # fmt: skip
 
 
@@ -171,13 +178,18 @@ def _between(
     return between
 
 
-def _plan_axis(length: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
+def _plan_axis(length: int, tile: int, overlap: int, grid: int) -> list[tuple[int, int, int, int]]:
     """Return start, stop, owned start and owned stop of the tiles along one axis."""
     if length <= tile:
         return [(0, length, 0, length)]
     step = tile - overlap
-    n_tiles = math.ceil((length - overlap) / step)
-    starts = [min(i * step, length - tile) for i in range(n_tiles)]
+    grid = grid if step >= grid else 1
+    step -= step % grid
+    last = math.ceil((length - tile) / grid) * grid
+    n_tiles = math.ceil(last / step) + 1
+    starts = [min(i * step, last) for i in range(n_tiles)]
     borders = [(before + tile + after) // 2 for before, after in pairwise(starts)]
     owned = [0, *borders, length]
-    return [(start, start + tile, owned[i], owned[i + 1]) for i, start in enumerate(starts)]
+    return [
+        (start, min(start + tile, length), owned[i], owned[i + 1]) for i, start in enumerate(starts)
+    ]

@@ -29,6 +29,11 @@ class AnyDetector(Protocol):
         """Bands it wants, in channel order."""
         ...
 
+    @property
+    def grid_px(self) -> int:
+        """Tiles start at multiples of this, so that a source is seen alike in each."""
+        ...
+
     def describe(self) -> Mapping[str, str]:
         """Facts for the metadata of the catalogue."""
         ...
@@ -80,7 +85,7 @@ def detect_tiled(
     """
     if tile == 0:
         tile, overlap = max(image.shape), 0
-    tiles = plan_tiles(image.shape, tile=tile, overlap=overlap)
+    tiles = plan_tiles(image.shape, tile=tile, overlap=overlap, grid=detector.grid_px)
     found = {i: part for i in range(len(tiles)) if cache and (part := cache.load(i)) is not None}
     missing = [i for i in range(len(tiles)) if i not in found]
     if found:

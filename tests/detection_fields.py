@@ -83,6 +83,7 @@ class ThresholdDetector:
     """Calls every group of bright pixels a source: deterministic, local, without a network."""
 
     class_names = ("background", "star", "galaxy")
+    grid_px = 1
 
     def __init__(self, bands: Sequence[str] = ("g", "r", "z"), threshold: float = 5.0) -> None:
         self.bands = tuple(bands)

@@ -92,6 +92,8 @@ class TruthTeller:
         self._change = change
         self._seen = 0
 
+    grid_px = 1
+
     def statistics(self, image):
         return None
 

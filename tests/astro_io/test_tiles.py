@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -111,3 +113,27 @@ def test_overlap_that_leaves_no_step_is_refused(tile, overlap):
 def test_image_without_pixels_is_refused():
     with pytest.raises(ConfigError, match="expected an image with pixels, found 0x10"):
         plan_tiles((0, 10), tile=64, overlap=8)
+
+
+@pytest.mark.parametrize(
+    ("length", "tile", "overlap", "grid"),
+    [(1400, 512, 64, 64), (3600, 512, 64, 64), (1400, 500, 50, 32), (700, 512, 64, 64)],
+)
+def test_tiles_on_a_grid_start_at_its_multiples_and_still_cover_the_image(
+    length, tile, overlap, grid
+):
+    tiles = plan_tiles((length, 100), tile=tile, overlap=overlap, grid=grid)
+    assert all(t.y1 % grid == 0 for t in tiles)
+    assert tiles[0].own_y1 == 0 and tiles[-1].own_y2 == length and tiles[-1].y2 == length
+    for before, after in pairwise(tiles):
+        assert before.own_y2 == after.own_y1
+        assert before.y2 - after.y1 >= overlap
+        assert after.y1 < after.own_y1 < before.y2
+    # 1400 px: the last tile starts at 896 = 14 * 64 and is 504 px long.
+    if length == 1400 and grid == 64:
+        assert (tiles[-1].y1, tiles[-1].y2) == (896, 1400)
+
+
+def test_a_grid_wider_than_the_step_is_ignored():
+    same = plan_tiles((100, 100), tile=30, overlap=10, grid=64)
+    assert same == plan_tiles((100, 100), tile=30, overlap=10)
