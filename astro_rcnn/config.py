@@ -13,6 +13,8 @@ from typing import Literal
 
 from astro_io.errors import ConfigError
 
+# Bands of a network that takes one band, whatever its name.
+ANY_BAND = ("any",)
 TRUNKS = ("resnet101", "resnet50", "compact")
 
 

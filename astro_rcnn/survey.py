@@ -35,6 +35,7 @@ from astro_io.image import SkyImage
 from astro_io.input_spec import FitsFile, image_name, resolve_input
 from astro_io.provenance import provenance
 from astro_io.regions import write_regions
+from astro_rcnn.config import ANY_BAND
 from astro_rcnn.detections import Detections
 from astro_rcnn.jobs import Job, SurveyConfig, is_finished, plan_jobs
 from astro_rcnn.tiled import AnyDetector, detect_tiled
@@ -128,6 +129,8 @@ def read_bands(spec: str, bands: Sequence[str], config: SurveyConfig) -> SkyImag
     ImageError
         If the image cannot be read, or lacks a band.
     """
+    if tuple(bands) == ANY_BAND:
+        return _read_one_band(spec, config)
     if config.bands:
         found: Sequence[str] = config.bands
     else:
@@ -140,6 +143,17 @@ def read_bands(spec: str, bands: Sequence[str], config: SurveyConfig) -> SkyImag
     if not set(bands) <= set(image.bands):
         raise ImageError(_wrong_bands(image.name, bands, image.bands, config))
     return image if image.bands == tuple(bands) else image.select(bands)
+
+
+def _read_one_band(spec: str, config: SurveyConfig) -> SkyImage:
+    """Read an image for a network that takes any one band."""
+    image = read_image(spec, bands=config.bands or None, align=config.align)
+    if len(image.bands) != 1:
+        raise ImageError(
+            f"{image.name}: expected one band for {config.weights}; found "
+            f"{', '.join(image.bands)}. Choose one (--bands {image.bands[0]})."
+        )
+    return image
 
 
 def run_survey(
@@ -236,7 +250,7 @@ def _wrong_bands(
     fitting = [
         known
         for known, entry in registry().items()
-        if entry.bands and set(entry.bands) <= set(found)
+        if entry.bands and (set(entry.bands) <= set(found) or entry.bands == ANY_BAND)
     ]
     remedy = (
         f"Use --weights {' or '.join(fitting)}"

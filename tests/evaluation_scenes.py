@@ -85,14 +85,13 @@ class TruthTeller:
     """A detector that knows the truth of its scenes, and may be made to forget some of it."""
 
     bands = BANDS
+    grid_px = 1
 
     def __init__(self, scenes, change=lambda detections: detections):
         self._known = {scene.image.name: perfect_detections(scene) for scene in scenes}
         self._names = [scene.image.name for scene in scenes]
         self._change = change
         self._seen = 0
-
-    grid_px = 1
 
     def statistics(self, image):
         return None

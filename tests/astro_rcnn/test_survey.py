@@ -14,8 +14,9 @@ import astro_rcnn.survey as survey
 from astro_io.catalog import Flag, catalog_columns, read_catalog
 from astro_io.errors import ConfigError, ImageError, InputNotFoundError, OutputExistsError
 from astro_io.fits_write import read_masks
+from astro_rcnn.config import ANY_BAND
 from astro_rcnn.jobs import SurveyConfig, fingerprint, plan_jobs
-from astro_rcnn.survey import run_survey
+from astro_rcnn.survey import read_bands, run_survey
 from astro_rcnn.tile_cache import TileCache
 from astro_rcnn.tiled import detect_tiled
 
@@ -465,3 +466,16 @@ def test_a_dask_cluster_does_the_same_work(three, tmp_path):
     assert [bool(outcome.error) for outcome in outcomes] == [False, True, False]
     for name in "ac":
         assert_same_sources(catalog(tmp_path / "here", name), catalog(tmp_path / "there", name))
+
+
+def test_weights_for_any_one_band_take_it_under_its_own_name(tmp_path, rng):
+    path = tmp_path / "deep_f105w.fits"
+    fits.PrimaryHDU(rng.normal(5, 1, (60, 80)).astype("f4")).writeto(path)
+    image = read_bands(f"F105W={path}", ANY_BAND, CONFIG)
+    assert image.bands == ("F105W",)
+
+
+def test_weights_for_any_one_band_refuse_several_until_one_is_chosen(field):
+    with pytest.raises(ImageError, match=r"expected one band .* found g, r, z. .*--bands g"):
+        read_bands(str(field[0]), ANY_BAND, CONFIG)
+    assert read_bands(str(field[0]), ANY_BAND, replace(CONFIG, bands=("z",))).bands == ("z",)
