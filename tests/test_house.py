@@ -26,7 +26,7 @@ COMMANDS = [
 MODULES = sorted(
     path.relative_to(REPOSITORY)
     for package in PACKAGES
-    for path in REPOSITORY.glob(f"{package}/*.py")
+    for path in REPOSITORY.glob(f"{package}/**/*.py")
 )
 
 
@@ -115,10 +115,13 @@ def test_files_and_functions_stay_short(path):
 def test_every_package_is_in_the_wheel():
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     named = set(settings["tool"]["setuptools"]["packages"])
-    assert named == {*PACKAGES, "astro_io._weights"}
-    for package in PACKAGES:
-        inner = [p.parent for p in REPOSITORY.glob(f"{package}/**/__init__.py")]
-        assert inner == [REPOSITORY / package], "a sub-package must be added to pyproject.toml"
+    inner = {
+        ".".join(path.parent.relative_to(REPOSITORY).parts)
+        for package in PACKAGES
+        for path in REPOSITORY.glob(f"{package}/**/__init__.py")
+    }
+    assert named == {*inner, "astro_io._weights"}, "name every sub-package in pyproject.toml"
+    assert set(PACKAGES) < inner
 
 
 def test_licence_and_changelog_name_the_version():
@@ -136,8 +139,9 @@ def test_the_wheel_holds_weights_and_presets(tmp_path):
     )
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    for path in REPOSITORY.glob("simulate/presets/*.toml"):
-        assert f"simulate/presets/{path.name}" in names
+    for path in REPOSITORY.glob("simulate/**/presets/*.toml"):
+        assert str(path.relative_to(REPOSITORY)) in names
+    assert "simulate/star_clusters/isochrones.npz" in names
     for path in REPOSITORY.glob("weights/*"):
         assert f"astro_io/_weights/{path.name}" in names
     assert not any(name.startswith("tests") for name in names)

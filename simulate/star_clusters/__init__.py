@@ -1,0 +1,1 @@
+"""Mock star clusters: isochrones, stars one by one, HST point spread functions, star fields."""
