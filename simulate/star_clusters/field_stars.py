@@ -21,6 +21,7 @@ LOG_AGE_EDGES = (np.log10(2e9), np.log10(2e8))
 """Between old and intermediate, and between intermediate and young."""
 
 _POINTS_PER_SEGMENT = 3
+_LIMIT_STEP, _LIMIT_STEPS = 1.25, 200
 _LEAST_AGE_STEP = 0.09  # closer ages add stars but no variety
 
 
@@ -208,14 +209,15 @@ def _raise_limit(
     components: Sequence[Population], masses: Sequence[float], limit: float, max_stars: int
 ) -> float:
     """Return the brightness limit that leaves at most about `max_stars`."""
-    for _ in range(60):
+    limit = max(limit, min(float(p.brightness[-1]) for p in components))
+    for _ in range(_LIMIT_STEPS):
         n = 0.0
         for population, mass in zip(components, masses, strict=True):
             cut = int(np.searchsorted(-population.brightness, -limit, side="right"))
             n += mass * population.cumulative[cut]
         if n <= max_stars:
             break
-        limit *= 1.25
+        limit *= _LIMIT_STEP
     return limit
 
 

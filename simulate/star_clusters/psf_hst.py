@@ -124,20 +124,20 @@ def psf_image(
         Share of the star's light in each pixel; the sum is below 1 for the light outside.
     """
     # A much larger field keeps the wings from coming round the other side.
-    field = max(4 * size, 512)
-    oversampling = 4
+    field = max(3 * size, 256)
+    oversampling = 3
     n = field * oversampling
     k = np.fft.fftfreq(n, pixel_scale_arcsec / oversampling)
     ky, kx = np.meshgrid(k, k, indexing="ij")
     spectrum = transfer_function(item, ky, kx, size_factor=size_factor)
-    image = np.fft.fftshift(np.fft.ifft2(spectrum).real)[::oversampling, ::oversampling]
-    image *= oversampling**2
-    centre, half = (n // 2) // oversampling, size // 2
-    return image[centre - half : centre + half + 1, centre - half : centre + half + 1]
+    image = np.fft.fftshift(np.fft.ifft2(spectrum).real)
+    middle, half = n // 2, size // 2
+    reach = slice(middle - half * oversampling, middle + half * oversampling + 1, oversampling)
+    return image[reach, reach] * oversampling**2
 
 
 def encircled_energy(
-    item: HstFilter, radii_arcsec: np.ndarray, *, pixel_arcsec: float | None = None
+    item: HstFilter, radii_arcsec: np.ndarray, *, on_pixels: bool = True
 ) -> np.ndarray:
     """Return the share of a star's light within circles about it.
 
@@ -145,8 +145,9 @@ def encircled_energy(
     ----------
     item : HstFilter
     radii_arcsec : ndarray of float, shape (R,)
-    pixel_arcsec : float, optional
-        As in `transfer_function`.
+    on_pixels : bool
+        As aperture photometry measures it, on the camera's pixels, with the light of each spread
+        evenly over its area; else before any pixel.
 
     Returns
     -------
@@ -158,7 +159,9 @@ def encircled_energy(
     k = np.linspace(1e-9, 50.0, 5001)
     angles = np.linspace(0.0, np.pi / 2, 24, endpoint=False)
     ky, kx = np.outer(np.sin(angles), k), np.outer(np.cos(angles), k)
-    spectrum = transfer_function(item, ky, kx, pixel_arcsec=pixel_arcsec).mean(axis=0)
+    side = item.pixel_arcsec if on_pixels else 0.0
+    spectrum = transfer_function(item, ky, kx, pixel_arcsec=side)
+    spectrum = (spectrum * np.sinc(ky * side) * np.sinc(kx * side)).mean(axis=0)
     radii = np.asarray(radii_arcsec, dtype=np.float64)
     kernel = 2.0 * np.pi * radii[:, None] * j1(2.0 * np.pi * radii[:, None] * k)
     return np.trapezoid(kernel * spectrum, k, axis=1)
