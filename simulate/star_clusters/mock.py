@@ -334,7 +334,8 @@ class MockMaker:
         else:
             stamp = background + self.exposure.add_photons(rng, own)
             variance = _background_variance(background)
-        return stamp.astype(np.float32), float(np.sqrt(np.sum(own**2 / variance)))
+        snr = np.sqrt(np.sum(own**2 / variance)) if len(sources.flux) else 0.0
+        return stamp.astype(np.float32), float(snr)
 
     def _deposit(self, sources: PointSources) -> np.ndarray:
         inside = self.grid.inside(sources.y, sources.x)
