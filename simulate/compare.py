@@ -1,7 +1,7 @@
 """Command: compare simulated fields with a real image, number by number.
 
-``python -m simulate.compare train.h5 REAL_IMAGE`` prints one line a quantity: median and
-quartiles in both, and their ratio.
+``python -m simulate.compare train.h5 REAL_IMAGE...`` prints one line a quantity: median and
+quartiles in both, and their ratio. Several real images count as one survey.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from astro_io.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
 
+    from astro_io.image import SkyImage
     from simulate.sky_statistics import SkyStatistics
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,13 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = new_parser("simulate.compare", __doc__.splitlines()[0].removeprefix("Command: "))
     parser.add_argument("dataset", help="simulated training set")
-    parser.add_argument("image", help="real image: folder, cube, or g=a.fits,r=b.fits,...")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="real image: folder, cube, or g=a.fits,r=b.fits,...",
+    )
+    parser.add_argument("--bands", metavar="B,B", help="compare these bands only (default all)")
     parser.add_argument(
         "--n", type=int, default=20, metavar="N", help="fields to measure (default 20)"
     )
@@ -48,7 +55,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--pixel-scale",
         type=float,
         metavar="ARCSEC",
-        help="of the real image, where its header does not tell",
+        help="of the real images, where their headers do not tell",
+    )
+    parser.add_argument(
+        "--zeropoint",
+        metavar="MAG,MAG",
+        help="of the real images, one a band, where their headers do not tell",
     )
     add_common_arguments(parser, output=None, seed=None)
     return parser
@@ -63,7 +75,6 @@ def _main(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     configure_logging(args)
     from astro_io.dataset import open_dataset
-    from astro_io.fits_read import read_image
     from simulate.sky_statistics import measure_sky, pool
 
     dataset = open_dataset(args.dataset)
@@ -72,20 +83,49 @@ def _main(argv: Sequence[str] | None) -> int:
             f"{args.dataset}: expected at least one field to measure; "
             f"found {len(dataset)} in the set and --n {args.n}."
         )
-    real = read_image(args.image, bands=dataset.bands, align="ignore")
-    scale = args.pixel_scale or real.pixel_scale_arcsec
-    if not scale:
-        raise ConfigError(f"{args.image}: no pixel scale in the header. Give --pixel-scale.")
-    if None in real.zeropoint_mag:
-        logger.info("%s: no zero points; colours are of counts in both", args.image)
+    bands = tuple(args.bands.split(",")) if args.bands else dataset.bands
+    real = [_read_real(spec, bands, args) for spec in args.images]
+    is_calibrated = all(None not in image.zeropoint_mag for image, _ in real)
+    if not is_calibrated:
+        logger.info("%s: no zero points; colours are of counts in both", args.images[0])
     parts = []
     for i in progress(range(min(args.n, len(dataset))), description="fields", unit="field"):
-        image = dataset.read_image(i)
-        if None in real.zeropoint_mag:
-            image = replace(image, zeropoint_mag=(None,) * len(image.bands))
-        parts.append(measure_sky(image, pixel_scale_arcsec=image.pixel_scale_arcsec or scale))
-    print("\n".join(table_lines(pool(parts), measure_sky(real, pixel_scale_arcsec=scale))))
+        image = dataset.read_image(i).select(bands)
+        if not is_calibrated:
+            image = replace(image, zeropoint_mag=(None,) * len(bands))
+        parts.append(measure_sky(image, pixel_scale_arcsec=image.pixel_scale_arcsec or real[0][1]))
+    measured = pool([measure_sky(image, pixel_scale_arcsec=scale) for image, scale in real])
+    print("\n".join(table_lines(pool(parts), measured)))
     return DONE
+
+
+def _read_real(
+    spec: str, bands: tuple[str, ...], args: argparse.Namespace
+) -> tuple[SkyImage, float]:
+    """Read a real image and its pixel scale, with what the command line adds."""
+    from astro_io.fits_read import read_image
+
+    image = read_image(spec, bands=bands, align="ignore")
+    if args.zeropoint:
+        image = replace(image, zeropoint_mag=_zero_points(args.zeropoint, bands))
+    scale = args.pixel_scale or image.pixel_scale_arcsec
+    if not scale:
+        raise ConfigError(f"{spec}: no pixel scale in the header. Give --pixel-scale.")
+    return image, scale
+
+
+def _zero_points(text: str, bands: tuple[str, ...]) -> tuple[float, ...]:
+    """Read the numbers of ``--zeropoint``."""
+    try:
+        values = tuple(float(word) for word in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--zeropoint {text}: expected numbers, for example 27,27.") from error
+    if len(values) != len(bands):
+        raise ConfigError(
+            f"--zeropoint {text}: expected one value a band ({', '.join(bands)}); "
+            f"found {len(values)}."
+        )
+    return values
 
 
 def table_lines(simulated: SkyStatistics, real: SkyStatistics) -> list[str]:

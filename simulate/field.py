@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import galsim
 import numpy as np
 
 from astro_io.image import SkyImage
@@ -49,7 +50,8 @@ class FieldParts:
 def make_field(config: FieldConfig, *, seed: int, index: int) -> Scene:
     """Simulate one field with the truth of its sources.
 
-    The result depends on `config`, `seed` and `index` alone.
+    The result depends on `config`, `seed` and `index` alone. GalSim is held to one thread:
+    fields are spread over processes.
 
     Parameters
     ----------
@@ -63,6 +65,7 @@ def make_field(config: FieldConfig, *, seed: int, index: int) -> Scene:
     -------
     Scene
     """
+    galsim.set_omp_threads(1)
     streams = np.random.SeedSequence([seed, index]).spawn(4)
     sky_rng, survey_rng, noise_rng, artefact_rng = (
         np.random.default_rng(stream) for stream in streams
@@ -92,6 +95,9 @@ def draw_exposure(rng: np.random.Generator, config: FieldConfig) -> Exposure:
         read_noise_e=float(rng.uniform(*survey.read_noise_e)),
         unit=str(rng.choice(survey.unit)),
         gain_e_per_dn=np.array(survey.gain_e_per_dn),
+        count_zeropoint_mag=(
+            None if survey.count_zeropoint_mag is None else np.array(survey.count_zeropoint_mag)
+        ),
         soft_bias=survey.soft_bias,
         sky_subtracted=bool(rng.uniform() < survey.sky_subtracted),
         saturation_e=float(survey.saturation_e * factor),

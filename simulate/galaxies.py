@@ -242,8 +242,8 @@ def _component_colours(
     colours = []
     for age in oldness.values():
         if has_spectra:
-            # passive galaxies of the past are younger: one type in 2 redshifts
-            spectral_type = 0.35 + 0.65 * age - 0.25 * np.where(is_red, redshift, 0.0)
+            # passive galaxies of the past are younger; disks lie about Scd and Im
+            spectral_type = np.where(is_red, 0.35 + 0.65 * age - 0.25 * redshift, 0.6 * age)
             colours.append(galaxy_magnitudes(spectral_type, redshift, bands))
             continue
         g_r, r_z = (

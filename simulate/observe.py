@@ -18,7 +18,8 @@ from simulate.spikes import add_halo, add_spikes
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-_NANOMAGGY_MAG = 22.5
+_UNIT_MAG = {"nanomaggy": 22.5, "nJy": 31.4}
+"""AB magnitude of one unit of flux."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,6 +34,7 @@ class Exposure:
     read_noise_e: float
     unit: str
     gain_e_per_dn: np.ndarray
+    count_zeropoint_mag: np.ndarray | None
     soft_bias: float
     sky_subtracted: bool
     saturation_e: float
@@ -54,8 +56,10 @@ class Exposure:
     @property
     def unit_per_electron(self) -> np.ndarray:
         """Output unit per electron, shape (B,)."""
-        if self.unit == "nanomaggy":
-            return 10.0 ** (-0.4 * (self.zeropoint_mag - _NANOMAGGY_MAG))
+        if self.unit in _UNIT_MAG:
+            return 10.0 ** (-0.4 * (self.zeropoint_mag - _UNIT_MAG[self.unit]))
+        if self.unit in ("count", "electron/s"):
+            return 10.0 ** (-0.4 * (self.zeropoint_mag - self.count_zeropoint_mag))
         if self.unit == "DN":
             return 1.0 / self.gain_e_per_dn
         return np.ones(len(self.bands))
@@ -68,7 +72,7 @@ class Exposure:
     @property
     def fits_unit(self) -> str:
         """Unit as FITS spells it."""
-        return {"nanomaggy": "nanomaggy", "DN": "adu", "electron": "electron"}[self.unit]
+        return "adu" if self.unit == "DN" else self.unit
 
     def wcs(self) -> WCS:
         """Return the TAN WCS of the field, north up, east left."""

@@ -11,9 +11,10 @@ from typing import Protocol
 
 import galsim
 import numpy as np
+from scipy.ndimage import maximum
 
 _OVERSAMPLING = 10
-_PROFILE_SIZE = 1536
+_PROFILE_SIZE = 1024
 
 
 class PointSpread(Protocol):
@@ -111,8 +112,6 @@ class ProfilePsf:
             nx=_PROFILE_SIZE, ny=_PROFILE_SIZE, scale=1.0, method="no_pixel"
         ).array
         y, x = np.indices(image.shape) - (_PROFILE_SIZE - 1) / 2.0
-        ring = np.hypot(y, x).astype(int)
-        light = np.zeros(ring.max() + 1)
-        np.maximum.at(light, ring.ravel(), image.ravel())
-        light = light[: _PROFILE_SIZE // 2]
-        return np.arange(len(light), dtype=float), np.maximum.accumulate(light[::-1])[::-1]
+        rings = np.arange(_PROFILE_SIZE // 2)
+        light = np.asarray(maximum(image, labels=np.hypot(y, x).astype(int), index=rings))
+        return rings.astype(float), np.maximum.accumulate(light[::-1])[::-1]

@@ -65,7 +65,7 @@ def add_resampled_noise(
         Expected counts, sky included.
     read_noise_e : float
     correlation : float
-        Correlation of the noise of two pixels that share a side, 0 to 0.45.
+        Correlation of the noise of two pixels that share a side, 0 to 0.6.
 
     Returns
     -------

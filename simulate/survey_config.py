@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from astro_io.errors import ConfigError
 from simulate.config_checks import PerBand, Range, check_ranges
 
+UNITS = ("electron", "nanomaggy", "nJy", "DN", "count", "electron/s")
+"""Units that a simulated image can have."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SurveyConfig:
@@ -28,10 +31,13 @@ class SurveyConfig:
     read_noise_e : range
         Electrons a pixel.
     unit : tuple of str
-        One is drawn per field: ``electron``, ``nanomaggy`` (22.5 mag = 1) or ``DN``
-        (whole numbers).
+        One is drawn per field: ``electron``, ``nanomaggy`` (22.5 mag = 1), ``nJy``
+        (31.4 mag = 1), ``DN`` (whole numbers), ``count`` or ``electron/s`` (both by
+        `count_zeropoint_mag`).
     gain_e_per_dn : float per band
         Used for ``DN`` alone.
+    count_zeropoint_mag : float per band, optional
+        AB magnitude of 1 in the unit ``count`` or ``electron/s``.
     soft_bias : float
         Constant added to ``DN`` images.
     sky_subtracted : float
@@ -57,6 +63,7 @@ class SurveyConfig:
     read_noise_e: Range = (0.0, 0.0)
     unit: tuple[str, ...] = ("electron",)
     gain_e_per_dn: PerBand = (1.0, 1.0, 1.0)
+    count_zeropoint_mag: PerBand | None = None
     soft_bias: float = 0.0
     sky_subtracted: float = 0.0
     saturation_e: float = 0.0
@@ -66,27 +73,30 @@ class SurveyConfig:
 
     def __post_init__(self) -> None:
         """Check lengths and signs."""
-        for name in ("zeropoint_mag", "sky_mag_arcsec2", "gain_e_per_dn"):
-            if len(getattr(self, name)) != len(self.bands):
+        for name in ("zeropoint_mag", "sky_mag_arcsec2", "gain_e_per_dn", "count_zeropoint_mag"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.bands):
                 raise ConfigError(
                     f"[survey] {name}: expected one value a band ({', '.join(self.bands)}); "
-                    f"found {len(getattr(self, name))}."
+                    f"found {len(values)}."
                 )
         if self.height < 16 or self.width < 16:
             raise ConfigError(
                 f"[survey] height, width: expected at least 16 px; "
                 f"found {self.height} x {self.width}."
             )
-        unknown = set(self.unit) - {"electron", "nanomaggy", "DN"}
+        unknown = set(self.unit) - set(UNITS)
         if unknown or not self.unit:
             raise ConfigError(
-                f"[survey] unit: expected electron, nanomaggy or DN; found {sorted(unknown)}."
+                f"[survey] unit: expected {', '.join(UNITS)}; found {sorted(unknown)}."
             )
+        if {"count", "electron/s"} & set(self.unit) and self.count_zeropoint_mag is None:
+            raise ConfigError("[survey] unit count or electron/s: give count_zeropoint_mag, too.")
         check_ranges(self, "survey")
         if self.pixel_scale_arcsec[0] <= 0 or self.exposure_factor[0] <= 0:
             raise ConfigError("[survey] pixel_scale_arcsec and exposure_factor must be above 0.")
-        if not 0 <= self.noise_correlation[0] <= self.noise_correlation[1] <= 0.45:
-            raise ConfigError("[survey] noise_correlation: expected values from 0 to 0.45.")
+        if not 0 <= self.noise_correlation[0] <= self.noise_correlation[1] <= 0.6:
+            raise ConfigError("[survey] noise_correlation: expected values from 0 to 0.6.")
 
 
 @dataclass(frozen=True, kw_only=True)

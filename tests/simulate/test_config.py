@@ -62,8 +62,9 @@ def test_decam_noise_is_that_of_a_real_tile():
     ("make", "message"),
     [
         (lambda: SurveyConfig(height=4), "expected at least 16 px; found 4 x 512"),
-        (lambda: SurveyConfig(unit=("Jansky",)), r"expected electron, nanomaggy or DN; found"),
-        (lambda: SurveyConfig(noise_correlation=(0.0, 0.9)), "values from 0 to 0.45"),
+        (lambda: SurveyConfig(unit=("Jansky",)), "electron, nanomaggy, nJy, DN, count, electron/s"),
+        (lambda: SurveyConfig(unit=("count",)), "give count_zeropoint_mag, too"),
+        (lambda: SurveyConfig(noise_correlation=(0.0, 0.9)), "values from 0 to 0.6"),
         (lambda: SurveyConfig(pixel_scale_arcsec=(0.0, 0.3)), "must be above 0"),
         (lambda: PsfConfig(fwhm_arcsec=(0.0, 1.0)), "fwhm_arcsec: expected above 0"),
         (lambda: PsfConfig(beta=(1.0, 3.0)), "beta: expected above 1.1"),

@@ -78,7 +78,7 @@ def test_preview_is_a_picture_of_both_views(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "decan"], "--preset decan: expected one of decam, decam-paper"),
+        (["--preset", "decan"], "--preset decan: expected one of decam, decam-deep"),
         (["--n", "-1"], "--n: expected at least 0; found -1"),
         (["--workers", "0"], "--workers: expected at least 1; found 0"),
         (["--set", "stars.density=[1,1]"], "density"),

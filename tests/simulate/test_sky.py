@@ -35,7 +35,7 @@ def test_negative_light_gives_no_counts(rng: np.random.Generator):
     assert not add_poisson_noise(rng, np.full((5, 5), -1.0), read_noise_e=0.0).any()
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.1, 0.3, 0.45])
+@pytest.mark.parametrize("correlation", [0.0, 0.1, 0.3, 0.45, 0.6])
 def test_resampled_noise_has_the_correlation_asked_for(
     rng: np.random.Generator, correlation: float
 ):
