@@ -277,8 +277,8 @@ class MockMaker:
 
     def _field(
         self, rng: np.random.Generator, distance: float
-    ) -> tuple[PointSources, dict[str, Any]]:
-        """Draw the star field, in electrons a second; its faint stars as light on a lattice."""
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Draw the star field on the fine grid, in electrons a second, and its truth."""
         c = self.config.field
         brightness = rng.uniform(*c.surface_brightness_mag)
         young = _log_uniform(rng, c.young_fraction)
@@ -298,33 +298,30 @@ class MockMaker:
             faintest=_FAINTEST_DRAWN * (distance / self._reference_distance_kpc) ** 2,
             max_stars=_MAX_FIELD_STARS,
         )
+        counts = self.counts(distance, av)
         y, x = self.grid.draw_positions(rng, len(light.flux))
-        lattice_y, lattice_x = self.grid.lattice()
-        smooth = draw_unresolved(rng, light, n_cells=len(lattice_y)).T
-        sources = PointSources(
-            np.concatenate([y, lattice_y]),
-            np.concatenate([x, lattice_x]),
-            np.concatenate([light.flux, smooth]) * self.counts(distance, av),
-        )
+        planes = self.grid.deposit(y, x, light.flux * counts)
+        smooth = draw_unresolved(rng, light, n_cells=self.grid.wide_px**2).T
+        planes += self.grid.deposit_lattice(smooth * counts)
         facts = {
             "field_surface_brightness": brightness,
             "field_young_fraction": young,
             "field_av": av,
         }
-        return sources, facts
+        return planes, facts
 
     def _expose(
         self,
         rng: np.random.Generator,
         sources: PointSources,
-        field: PointSources | None,
+        field: np.ndarray | None,
         background: np.ndarray | None,
         psf_size: float,
     ) -> tuple[np.ndarray, float]:
         """Render, add noise; return the stamp and the object's signal to noise."""
         spectra = psf_spectra(self.filters, self.grid, psf_size)
         light = self._deposit(sources)
-        around = np.zeros_like(light) if field is None else self._deposit(field)
+        around = np.zeros_like(light) if field is None else field
         own, behind = convolve_pair(light, around, spectra, self.grid)
         if background is None:
             stamp = self.exposure.observe(rng, own + behind)

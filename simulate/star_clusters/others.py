@@ -104,15 +104,16 @@ def draw_galaxy(
         (centre[1] - middle) * grid.pixel_scale_arcsec,
         (centre[0] - middle) * grid.pixel_scale_arcsec,
     )
-    # Pixel integration, not a point in the cusp, keeps the light of a steep profile right.
-    image = profile.drawImage(nx=grid.n, ny=grid.n, scale=spacing, method="auto", dtype=float).array
+    # A blur well below that of the telescope takes the cusp, and most of the time, away.
+    smooth = galsim.Convolve(profile, galsim.Gaussian(sigma=spacing))
+    image = smooth.drawImage(nx=grid.n, ny=grid.n, scale=spacing, method="no_pixel").array
     light = _galaxy_colours(rng, components, reference_band)
     mag = rng.uniform(*config.galaxy_mag) - distance_modulus(distance_kpc)
     light = light * 10.0 ** (-0.4 * mag)
     bright = image > 1e-7
     y, x = np.nonzero(bright)
     at = [first + index / OVERSAMPLING for index in (y, x)]
-    return PointSources(at[0], at[1], image[bright][:, None] * light)
+    return PointSources(at[0], at[1], image[bright][:, None].astype(np.float64) * light)
 
 
 def _galaxy_colours(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.fft import irfft2, rfft2
 
 from simulate.star_clusters.config import InstrumentConfig
 
@@ -121,9 +122,11 @@ class Exposure:
         """Correlate the noise of neighbours, as drizzling does; its sum over an area stays."""
         if not any(self.blur):
             return noise
-        height, width = noise.shape[:2]
-        ky, kx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
-        k2 = (ky**2 + kx**2)[..., None]
-        kernel = np.exp(-2.0 * np.pi**2 * k2 * np.square(self.blur))
-        spectrum = np.fft.rfft2(noise, axes=(0, 1)) * kernel
-        return np.fft.irfft2(spectrum, s=(height, width), axes=(0, 1))
+        height, width, n_bands = noise.shape
+        ky, kx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
+        blurred = np.empty_like(noise)
+        for b in range(n_bands):
+            kernel = np.exp(-2.0 * (np.pi * self.blur[b]) ** 2 * (ky**2 + kx**2))
+            spectrum = rfft2(np.ascontiguousarray(noise[..., b])) * kernel
+            blurred[..., b] = irfft2(spectrum, s=(height, width))
+        return blurred

@@ -95,15 +95,34 @@ class StampGrid:
         ndarray of float32, shape (B, n, n)
             Smoothed by the kernel, which `psf_spectra` takes out again.
         """
-        n, n_stars = self.n, len(flux)
+        return self._lay(self._spread_matrix(y, x), flux)
+
+    def deposit_lattice(self, flux: np.ndarray) -> np.ndarray:
+        """Lay light on all pixels of the wide field at once: `deposit` at the `lattice`.
+
+        Parameters
+        ----------
+        flux : ndarray of float, shape (wide_px^2, B)
+
+        Returns
+        -------
+        ndarray of float32, shape (B, n, n)
+        """
+        return self._lay(_lattice_matrix(self), flux)
+
+    def _lay(self, spread: csc_array, flux: np.ndarray) -> np.ndarray:
+        light = spread @ np.ascontiguousarray(flux, dtype=np.float32)
+        return np.ascontiguousarray(light.T).reshape(-1, self.n, self.n)
+
+    def _spread_matrix(self, y: np.ndarray, x: np.ndarray) -> csc_array:
+        """Return the share of each position's light at each grid point, shape (n^2, N)."""
+        n, n_stars = self.n, len(y)
         rows, weight_y = self._spread(y)
         columns, weight_x = self._spread(x)
         at = rows[:, :, None] * n + columns[:, None, :]
         weight = weight_y[:, :, None] * weight_x[:, None, :]
         ends = np.arange(n_stars + 1, dtype=np.int32) * _WIDTH**2
-        spread = csc_array((weight.ravel(), at.ravel(), ends), shape=(n * n, n_stars))
-        light = spread @ np.ascontiguousarray(flux, dtype=np.float32)
-        return np.ascontiguousarray(light.T).reshape(-1, n, n)
+        return csc_array((weight.ravel(), at.ravel(), ends), shape=(n * n, n_stars))
 
     def _spread(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the grid points around positions along one axis, and the kernel there."""
@@ -112,6 +131,11 @@ class StampGrid:
         points = first[:, None] + np.arange(_WIDTH, dtype=np.int32)
         distance = np.abs(points - fine[:, None]) * (_KERNEL_STEPS / (_WIDTH / 2))
         return points % self.n, _kernel_table()[np.rint(distance).astype(np.int32)]
+
+
+@lru_cache(maxsize=2)
+def _lattice_matrix(grid: StampGrid) -> csc_array:
+    return grid._spread_matrix(*grid.lattice())
 
 
 @lru_cache(maxsize=1)

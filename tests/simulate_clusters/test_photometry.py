@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simulate.star_clusters.config import InstrumentConfig
+from simulate.star_clusters.config import InstrumentConfig, load_preset
 from simulate.star_clusters.photometry import Exposure, counts_factor, distance_modulus
 
 
@@ -20,6 +20,21 @@ def test_electrons_by_hand():
     """Absolute magnitude 0 at 1 Mpc behind 1 mag of dust is 26: zero point 26 gives 1 a second."""
     factor = counts_factor(np.array([26.0, 28.5]), 1000.0, np.array([1.0, 1.0]))
     np.testing.assert_allclose(factor, [1.0, 10.0])
+
+
+@pytest.mark.parametrize("preset", ["phat", "phangs"])
+def test_zero_points_of_the_presets_follow_from_the_throughputs(shared_data, preset):
+    """One electron a second: AB 0 is 3631 Jy on the 45239 cm2 of HST, photon by photon."""
+    instrument = load_preset(preset).instrument
+    folders = {"ACS": "acs_wfc", "WFC3_F1": "wfc3_ir", "WFC3": "wfc3_uvis"}
+    for name, zero in zip(instrument.filters, instrument.zeropoint_mag, strict=True):
+        camera = next(value for key, value in folders.items() if name.startswith(key))
+        path = shared_data / "clusters" / "filters" / f"{camera}_{name.split('_')[1].lower()}.par"
+        if not path.exists():  # WFC3 F438W is not in the folder
+            continue
+        wavelength, throughput = np.loadtxt(path, usecols=(0, 1), unpack=True)
+        photons = 3631e-23 / 6.62607e-27 * np.trapezoid(throughput / wavelength, wavelength)
+        assert zero == pytest.approx(2.5 * np.log10(45238.93 * photons), abs=0.05)
 
 
 def exposure(**changes) -> Exposure:
