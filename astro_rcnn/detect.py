@@ -137,7 +137,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDR",
         help="Dask scheduler that shares out the images; 'local' starts one here",
     )
-    add("--engine", default="keras", help="what runs the network: keras or openvino")
+    add(
+        "--engine",
+        choices=("keras", "openvino", "openvino-bf16"),
+        default="keras",
+        help="what runs the network; bf16 is faster and less exact (default %(default)s)",
+    )
     add_common_arguments(parser, output="folder for the results")
     return parser
 

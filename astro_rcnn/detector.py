@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from astro_io.normalize import BandStatistics, measure_statistics, normalize
 from astro_io.weights import file_sha256, resolve
 from astro_rcnn.config import ModelConfig
 from astro_rcnn.detections import Detections
+from astro_rcnn.engine import check_engine, install_engine
 from astro_rcnn.initial_weights import load_any
 from astro_rcnn.model import MaskRCNN, build_model
 from astro_rcnn.paste import paste_masks
@@ -47,7 +48,7 @@ class Detector:
         self.model = model
         self.name = name
         self.sha256 = sha256
-        self._find = _compiled(lambda image, window: model.detect(image, window))
+        self._find = compiled(model, model.detect)
         self._draw = {}
 
     @classmethod
@@ -64,8 +65,8 @@ class Detector:
         Parameters
         ----------
         weights : str or Path
-        engine : {"keras"}
-            What runs the network.
+        engine : {"keras", "openvino", "openvino-bf16"}
+            What runs the layers.
         config : ModelConfig, optional
             Settings for a file of the matterport layout (which carries none); by default the
             paper's.
@@ -76,13 +77,15 @@ class Detector:
         ------
         WeightsError
             If the file is unknown, changed, or does not fit.
+        BackendError
+            If the engine is not installed, or cannot run here.
         """
-        if engine != "keras":
-            raise ImageError(f"--engine {engine}: expected keras.")
+        check_engine(engine)
         path, entry = resolve(str(weights))
         settings = config or _settings_of(path)
         model = build_model(replace(settings, **overrides))
         load_any(model, path)
+        install_engine(model, engine)
         sha256 = getattr(entry, "sha256", "") or file_sha256(path)
         return cls(model, name=str(weights) if entry else path.name, sha256=sha256)
 
@@ -100,6 +103,11 @@ class Detector:
     def class_names(self) -> tuple[str, ...]:
         """Classes, background first."""
         return self.settings.class_names
+
+    @property
+    def grid_px(self) -> int:
+        """Side of the coarsest cell: tiles that start at its multiples see a source alike."""
+        return self.settings.size_multiple
 
     def describe(self) -> dict[str, str]:
         """Facts for a catalogue's metadata."""
@@ -219,7 +227,7 @@ class Detector:
         side = 2 * self.settings.mask_pool_size
         drawn = np.zeros((*class_ids.shape, side, side), np.float32)
         draw = self._draw.setdefault(
-            padded, _compiled(partial(self.model.draw_class_masks, shape=padded))
+            padded, compiled(self.model, partial(self.model.draw_class_masks, shape=padded))
         )
         last = int(n_found.max(initial=0))
         for start in range(0, last, _MASK_BATCH):
@@ -239,14 +247,22 @@ def _settings_of(path: Path) -> ModelConfig:
     return read_weights(path)[0] if is_our_format(path) else ModelConfig()
 
 
-def _compiled(function):
-    """Compile with the backend's own compiler."""
+def compiled(model: MaskRCNN, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function of tensors, which reads the weights of `model`, for the backend."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, reduce_retracing=False)
+        # AutoGraph is of no use to keras.ops, and took most of the time of a first call.
+        return tf.function(function, reduce_retracing=False, autograph=False)
     if keras.backend.backend() == "jax":
         import jax
 
-        return jax.jit(function)
+        @jax.jit
+        def with_weights(values, *arguments):
+            # As arguments: JAX would build them into the program as constants.
+            scope = zip(model.weights, values, strict=True)
+            with keras.StatelessScope(state_mapping=list(scope)):
+                return function(*arguments)
+
+        return lambda *arguments: with_weights([v.value for v in model.weights], *arguments)
     return function
