@@ -170,6 +170,38 @@ def loop_suppression(boxes, scores, max_boxes: int, iou_threshold: float):
     return indices, is_valid
 
 
+def has_concentric_better(boxes, is_valid, *, fraction: float):
+    """Tell boxes that share their centre with a better one.
+
+    A faint source may be found twice, as a star with a wide mask and as a galaxy with a small
+    one: their overlap is little, their centre the same.
+
+    Parameters
+    ----------
+    boxes : tensor, shape (N, D, 4)
+        Best score first.
+    is_valid : bool tensor, shape (N, D)
+    fraction : float
+        Centres nearer than this part of the smaller box, along either axis, are the same.
+
+    Returns
+    -------
+    bool tensor, shape (N, D)
+    """
+    height, width, y, x = _centre_form(boxes)
+    same = ops.logical_and(_are_near(y, height, fraction), _are_near(x, width, fraction))
+    n_rows = boxes.shape[1]
+    is_better = np.tri(n_rows, k=-1, dtype=bool)[None]
+    counts = ops.logical_and(is_better, is_valid[:, None, :])
+    return ops.any(ops.logical_and(same, counts), axis=2)
+
+
+def _are_near(centre, size, fraction: float):
+    """Compare all pairs along one axis: (N, D) to (N, D, D)."""
+    reach = fraction * ops.minimum(size[:, :, None], size[:, None, :])
+    return ops.abs(centre[:, :, None] - centre[:, None, :]) < reach
+
+
 def _centre_form(boxes):
     height = boxes[..., 2] - boxes[..., 0]
     width = boxes[..., 3] - boxes[..., 1]

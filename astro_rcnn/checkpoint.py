@@ -18,7 +18,7 @@ _NAME = re.compile(r"epoch_(\d+)\.h5$")
 def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int, keep: int = 2) -> Path:
     """Write weights, optimiser and random state after `epoch` epochs; keep the newest few."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"epoch_{epoch:04d}.h5"
+    path = checkpoint_path(folder, epoch)
     with atomic_path(path, overwrite=True) as part, h5py.File(part, "w") as file:
         file.attrs["epoch"] = epoch
         _write(file.create_group("model"), _state_variables(model))
@@ -26,6 +26,11 @@ def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int, keep: int =
     for old in sorted(folder.glob("epoch_*.h5"))[:-keep]:
         old.unlink()
     return path
+
+
+def checkpoint_path(folder: Path, epoch: int) -> Path:
+    """Return where the checkpoint of `epoch` lies."""
+    return folder / f"epoch_{epoch:04d}.h5"
 
 
 def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:

@@ -57,6 +57,9 @@ class ModelConfig:
         rule shifts regions by up to three quarters of a cell across the image.
     min_confidence, detection_nms_iou, max_detections
         A detection has at least this score; overlaps above this IoU are suppressed.
+    concentric_fraction : float
+        Of two detections whose centres are nearer than this part of the smaller box, the better
+        stays; 0 keeps both (the paper).
     """
 
     bands: tuple[str, ...] = ("z", "r", "g")
@@ -93,6 +96,7 @@ class ModelConfig:
     detection_nms_iou: float = 0.3
     is_nms_class_agnostic: bool = True
     max_detections: int = 300
+    concentric_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work together."""
@@ -146,6 +150,9 @@ class TargetConfig:
         Regions an image for the heads, and how many of them may hold a source.
     has_truth_proposals : bool
         Add the true boxes to the proposals.
+    has_proposal_gradient : bool
+        Let the box loss move the proposals through its targets, as the original does (it never
+        stops that gradient), so that they come to lie where the head expects them.
     is_padding_background : bool
         Count zero-padded regions as background in the class loss (as the original does).
     is_negative_count_tied : bool
@@ -164,6 +171,7 @@ class TargetConfig:
     roi_positive_fraction: float = 0.33
     roi_positive_iou: float = 0.5
     has_truth_proposals: bool = False
+    has_proposal_gradient: bool = False
     is_padding_background: bool = True
     is_negative_count_tied: bool = True
     loss_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0)

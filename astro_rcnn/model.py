@@ -12,9 +12,11 @@ from keras import layers, ops
 from astro_rcnn import losses
 from astro_rcnn.anchors import pyramid_anchors
 from astro_rcnn.boxes import (
+    box_area,
     clip_boxes,
     decode_boxes,
     denormalize_boxes,
+    has_concentric_better,
     non_max_suppression,
     normalize_boxes,
 )
@@ -102,7 +104,8 @@ class MaskRCNN(keras.Model):
             n_classes=config.n_classes,
             is_frozen=config.is_batch_norm_frozen,
         )
-        self.random = keras.random.SeedGenerator(seed)
+        # A fixed name: checkpoints find its state by it.
+        self.random = keras.random.SeedGenerator(seed, name="seed_generator")
         self.loss_trackers = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
         self.built = True
 
@@ -295,7 +298,11 @@ class MaskRCNN(keras.Model):
             is_negative_count_tied=targets.is_negative_count_tied,
             is_alignment_exact=config.is_alignment_exact,
         )
-        wanted = {name: ops.stop_gradient(value) for name, value in wanted.items()}
+        pulls = ("deltas",) if targets.has_proposal_gradient else ()
+        wanted = {
+            name: value if name in pulls else ops.stop_gradient(value)
+            for name, value in wanted.items()
+        }
         n_positive = wanted["deltas"].shape[1]
         positive_ids = wanted["class_ids"][:, :n_positive]
         logits, deltas = self.classify(pyramid, wanted["rois"], shape, training)
@@ -330,8 +337,8 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
     """Turn classified regions into final detections.
 
     The best class of each region moves it by that class's deltas; background and scores under
-    the minimum are dropped (not at 0: the filter is then off); non-maximum suppression, within
-    each class or across classes.
+    the minimum are dropped (not at 0: the filter is then off), as are boxes without area (padding,
+    or outside the window); non-maximum suppression, within each class or across classes.
 
     Parameters
     ----------
@@ -356,7 +363,7 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
     boxes = decode_boxes(rois, of_class * np.array(config.box_std, np.float32))
     window = ops.reshape(window, (-1, 1, 4))
     boxes = clip_boxes(boxes, window)
-    keep = class_ids > 0
+    keep = ops.logical_and(class_ids > 0, box_area(boxes) > 0.0)
     if config.min_confidence > 0.0:
         keep = ops.logical_and(keep, scores >= config.min_confidence)
     ranked = ops.where(keep, scores, -1.0)
@@ -374,8 +381,17 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
         return index, ops.cast(is_valid, "float32")
 
     index, is_valid = ops.map(suppress, (shifted, ranked))
+    final = ops.take_along_axis(boxes, index[..., None], axis=1)
+    if config.concentric_fraction > 0.0:
+        doubled = has_concentric_better(final, is_valid > 0, fraction=config.concentric_fraction)
+        is_valid = is_valid * ops.cast(ops.logical_not(doubled), "float32")
+        n_slots = config.max_detections
+        order = ops.argsort(np.arange(n_slots, dtype=np.float32) - n_slots * is_valid, axis=1)
+        is_valid = ops.take_along_axis(is_valid, order, axis=1)
+        index = ops.take_along_axis(index, ops.cast(order, "int32"), axis=1)
+        final = ops.take_along_axis(boxes, index[..., None], axis=1)
     return {
-        "boxes": ops.take_along_axis(boxes, index[..., None], axis=1) * is_valid[..., None],
+        "boxes": final * is_valid[..., None],
         "class_ids": ops.take_along_axis(ops.cast(class_ids, "int32"), index, axis=1)
         * ops.cast(is_valid, "int32"),
         "scores": ops.take_along_axis(scores, index, axis=1) * is_valid,

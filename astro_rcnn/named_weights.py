@@ -106,9 +106,9 @@ def assign_strictly(
     values, adapted, mismatched = {}, [], []
     for name in (name for name in wanted if name in tensors):
         value, shape = np.asarray(tensors[name]), tuple(wanted[name].shape)
-        if value.shape != shape and name == f"{band_layer}/kernel":
+        if name == f"{band_layer}/kernel" and _differs_in_bands(value.shape, shape):
+            adapted.append(f"{name} {value.shape[2]} -> {shape[2]} bands")
             value = adapt_bands(value, shape[2])
-            adapted.append(f"{name} {tensors[name].shape[2]} -> {shape[2]} bands")
         if value.shape != shape:
             mismatched.append(f"{name}: network {shape}, file {value.shape}")
         values[name] = value
@@ -132,6 +132,12 @@ def assign_strictly(
     for name, value in values.items():
         wanted[name].assign(value.astype(np.float32))
     return LoadReport(tuple(values), tuple(kept), tuple(adapted), tuple(ignored))
+
+
+def _differs_in_bands(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Return whether two kernel shapes (k, k, B, C) differ in B, and in nothing else."""
+    is_alike = len(found) == 4 and (*found[:2], found[3]) == (*wanted[:2], wanted[3])
+    return is_alike and 0 < found[2] != wanted[2]
 
 
 def adapt_bands(kernel: np.ndarray, n_bands: int) -> np.ndarray:

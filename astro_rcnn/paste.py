@@ -25,8 +25,8 @@ def paste_masks(
     Returns
     -------
     mask_boxes : ndarray of int32, shape (N, 4)
-        Tight around the pixels above `MASK_THRESHOLD`; where there is none, the pixels of the
-        box.
+        Inside the image: tight around the pixels above `MASK_THRESHOLD`; where there is none, the
+        pixels of the box.
     pasted : tuple of ndarray of bool
         One a source, of the shape of its mask box.
     """
@@ -42,9 +42,8 @@ def _paste(
     mask: np.ndarray, box: np.ndarray, shape: tuple[int, int]
 ) -> tuple[tuple[int, int, int, int], np.ndarray]:
     y1, x1, y2, x2 = (float(edge) for edge in box)
-    top, left = max(int(np.floor(y1)), 0), max(int(np.floor(x1)), 0)
-    bottom = max(min(int(np.ceil(y2)), shape[0]), top)
-    right = max(min(int(np.ceil(x2)), shape[1]), left)
+    top, bottom = _covered(y1, y2, shape[0])
+    left, right = _covered(x1, x2, shape[1])
     if bottom == top or right == left or y2 <= y1 or x2 <= x1:
         return (top, left, bottom, right), np.zeros((bottom - top, right - left), bool)
     size = mask.shape[0]
@@ -63,3 +62,9 @@ def _paste(
     first_column, last_column = int(used_columns[0]), int(used_columns[-1]) + 1
     tight = (top + first_row, left + first_column, top + last_row, left + last_column)
     return tight, pixels[first_row:last_row, first_column:last_column]
+
+
+def _covered(low: float, high: float, size: int) -> tuple[int, int]:
+    """Return first and last (exclusive) pixel that an interval covers, inside 0..size."""
+    first = min(max(int(np.floor(low)), 0), size)
+    return first, max(min(int(np.ceil(high)), size), first)

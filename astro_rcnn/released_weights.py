@@ -42,8 +42,7 @@ def read_matterport(path: str | Path) -> dict[str, np.ndarray]:
     def collect(name: str, item: h5py.Group | h5py.Dataset) -> None:
         if not isinstance(item, h5py.Dataset) or "optimizer_weights" in name:
             return
-        layer, variable = name.split("/")[-2:]
-        key = f"{layer}/{variable.split(':')[0]}"
+        key = "/".join(name.split("/")[-2:]).split(":")[0]
         if key in tensors:
             raise WeightsError(f"{path.name}: two tensors are called {key}.")
         tensors[key] = item[()]

@@ -6,18 +6,28 @@ a tensor in the network find each other by name.
 
 from __future__ import annotations
 
-from functools import partial
-
 from keras import layers
 
 BATCH_NORM_EPSILON = 1e-3
 _BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 
-def batch_norm(name: str, *, is_frozen: bool):
-    """Batch normalisation as a function of a tensor; frozen ones use their moving statistics."""
-    layer = layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, momentum=0.97, name=name)
-    return partial(layer, training=False) if is_frozen else layer
+class FrozenBatchNormalization(layers.BatchNormalization):
+    """Batch normalisation that uses its moving statistics in training too; gamma and beta learn.
+
+    Calling the plain layer with ``training=False`` while a network is put together is not enough:
+    Keras replaces the argument by that of the network's own call.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalise ``inputs`` (N, ..., C) as in inference, whatever `training` is."""
+        return super().call(inputs, training=False, mask=mask)
+
+
+def batch_norm(name: str, *, is_frozen: bool) -> layers.Layer:
+    """Make a batch normalisation; frozen ones use their moving statistics in training too."""
+    kind = FrozenBatchNormalization if is_frozen else layers.BatchNormalization
+    return kind(epsilon=BATCH_NORM_EPSILON, momentum=0.97, name=name)
 
 
 def resnet(image, *, depth: str, is_frozen: bool) -> dict[int, object]:

@@ -60,11 +60,11 @@ def propose(
     Returns
     -------
     tensor, shape (N, n_proposals, 4)
-        Normalised frame, clipped to the image; rows of zeros where there are fewer. Carries no
-        gradient.
+        Normalised frame, clipped to the image; rows of zeros where there are fewer. A gradient
+        passes to `deltas` alone: stop it where the reference has none.
     """
     foreground = ops.stop_gradient(ops.cast(foreground, "float32"))
-    deltas = ops.stop_gradient(ops.cast(deltas, "float32"))
+    deltas = ops.cast(deltas, "float32")
     n_anchors = anchors.shape[0]
     best_scores, best = ops.top_k(foreground, min(n_before, n_anchors))
     chosen = ops.take_along_axis(deltas, best[..., None], axis=1)
@@ -77,6 +77,7 @@ def propose(
         index, is_valid = non_max_suppression(
             image_boxes, image_scores, max_boxes=n_proposals, iou_threshold=iou_threshold
         )
-        return ops.take(image_boxes, index, axis=0) * ops.cast(is_valid, "float32")[:, None]
+        return index, ops.cast(is_valid, "float32")
 
-    return ops.stop_gradient(ops.map(suppress, (boxes, best_scores)))
+    index, is_valid = ops.map(suppress, (ops.stop_gradient(boxes), best_scores))
+    return ops.take_along_axis(boxes, index[..., None], axis=1) * is_valid[..., None]

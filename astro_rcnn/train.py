@@ -32,6 +32,9 @@ def _train(argv: Sequence[str] | None) -> int:
         "--init", help="random, coco, a registry name or a weights file (short for --set init=...)"
     )
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
+    parser.add_argument(
+        "--finish", action="store_true", help="end a run here: weights from the newest checkpoint"
+    )
     add_common_arguments(parser, output="run folder", seed=None)
     args = parser.parse_args(argv)
     configure_logging(args)
@@ -52,10 +55,11 @@ def _train(argv: Sequence[str] | None) -> int:
         config,
         args.output,
         resume=args.resume,
+        finish=args.finish,
         overwrite=args.overwrite,
         verbose=0 if args.quiet else (1 if args.verbose or sys.stderr.isatty() else 2),
     )
-    print(f"{weights}: trained {config.schedule[-1].until_epoch} epochs")
+    print(f"{weights}: written")
     return 0
 
 

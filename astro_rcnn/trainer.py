@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ from astro_io.fits_write import atomic_path
 from astro_io.provenance import provenance
 from astro_io.truth import MaskRule
 from astro_rcnn.augment import named_augmentation
+from astro_rcnn.averaging import load_averaged, recalibrate_batch_norm
 from astro_rcnn.checkpoint import (
+    checkpoint_path,
     latest_checkpoint,
     load_model_state,
     load_optimizer_state,
@@ -38,9 +41,19 @@ from astro_rcnn.weights_file import save_weights
 
 log = logging.getLogger(__name__)
 
+# With the layers' momentum of 0.97, 95 % of the old statistics are forgotten.
+CALIBRATION_BATCHES = 100
+_RUN_FILES = ("checkpoints", "tensorboard", "history.csv", "curves.png", "config.toml")
+
 
 def train(
-    config: TrainConfig, output: Path, *, resume: bool, overwrite: bool, verbose: int
+    config: TrainConfig,
+    output: Path,
+    *,
+    resume: bool,
+    overwrite: bool,
+    verbose: int,
+    finish: bool = False,
 ) -> Path:
     """Run (or go on with) a training.
 
@@ -52,9 +65,11 @@ def train(
     resume : bool
         Go on from the newest checkpoint in `output`.
     overwrite : bool
-        Empty `output` first.
+        Remove the run in `output` first.
     verbose : int
         Of `keras.Model.fit`.
+    finish : bool
+        Train no further: write the final weights from the newest checkpoint.
 
     Returns
     -------
@@ -64,7 +79,7 @@ def train(
     Raises
     ------
     ConfigError
-        If no training set is named.
+        If no training set is named, crops do not fit the network, or the loss becomes infinite.
     OutputExistsError
         If `output` holds a run and neither flag is given.
     """
@@ -73,39 +88,12 @@ def train(
             "[data]: no training set. Name one: --set data.training=PATH "
             "(python -m simulate.fields makes them)."
         )
-    done = _prepare_folder(output, resume=resume, overwrite=overwrite)
-    model = build_model(config.model, config.targets, seed=config.seed)
+    done = _find_start(output, resume=resume or finish, overwrite=overwrite)
+    if finish and done is None:
+        raise ConfigError(f"{output}: no checkpoint to finish from. Train first, without --finish.")
     training, validation = make_sequences(config)
-    weights = output / f"{config.name}.weights.h5"
-    if done is None:
-        report = initialise(model, config.init)
-        log.info("init %s: %s", config.init, report)
-        (output / "config.toml").write_text(dump_config(config))
-    else:
-        load_model_state(model, done[0])
-        log.info("resuming after epoch %d", done[1])
-    first_epoch = done[1] if done else 0
     try:
-        for begin, end, layers in segments(config.schedule):
-            if end <= first_epoch:
-                continue
-            compile_for_segment(model, config, begin, layers)
-            if done is not None and first_epoch > begin:
-                load_optimizer_state(model, done[0])
-            model.fit(
-                training,
-                validation_data=validation,
-                validation_steps=config.validation_steps if validation else None,
-                initial_epoch=max(begin, first_epoch),
-                epochs=end,
-                shuffle=False,
-                verbose=verbose,
-                callbacks=[
-                    training.epoch_callback(),
-                    keras.callbacks.TerminateOnNaN(),
-                    RunRecorder(output, config, weights),
-                ],
-            )
+        weights = _train(config, output, training, validation, done, verbose, finish)
     finally:
         training.close()
         if validation is not None:
@@ -114,19 +102,79 @@ def train(
     return weights
 
 
-def _prepare_folder(output: Path, *, resume: bool, overwrite: bool) -> tuple[Path, int] | None:
-    """Check or empty the run folder; return the checkpoint to go on from."""
-    found = latest_checkpoint(output / "checkpoints")
-    if overwrite and output.exists() and not resume:
-        shutil.rmtree(output)
-        found = None
-    elif (output / "config.toml").exists() and not resume:
+def _train(
+    config: TrainConfig,
+    output: Path,
+    training: TrainingSequence,
+    validation: TrainingSequence | None,
+    done: tuple[Path, int] | None,
+    verbose: int,
+    is_finishing: bool,
+) -> Path:
+    """Train from `done` (a checkpoint and its epoch; None: from the start) to the end."""
+    check_crops(config, training, validation)
+    model = build_model(config.model, config.targets, seed=config.seed)
+    weights = output / f"{config.name}.weights.h5"
+    if done is None:
+        report = initialise(model, config.init)
+        log.info("init %s: %s", config.init, report)
+        remove_run(output)
+    else:
+        load_model_state(model, done[0])
+        log.info("resuming after epoch %d", done[1])
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "config.toml").write_text(dump_config(config))
+    (output / f"{config.name}.entry.toml").unlink(missing_ok=True)
+    first_epoch = done[1] if done else 0
+    for begin, end, layers in segments(config.schedule):
+        if end <= first_epoch or is_finishing:
+            continue
+        compile_for_segment(model, config, begin, layers)
+        if done is not None and first_epoch > begin:
+            load_optimizer_state(model, done[0])
+        model.fit(
+            training,
+            validation_data=validation,
+            validation_steps=config.validation_steps if validation else None,
+            initial_epoch=max(begin, first_epoch),
+            epochs=end,
+            shuffle=False,
+            verbose=verbose,
+            callbacks=[
+                training.epoch_callback(),
+                keras.callbacks.TerminateOnNaN(),
+                RunRecorder(output, config, weights),
+            ],
+        )
+        if config.optimizer.ema_momentum > 0:
+            # Keras leaves the averages in the network; go on from what a resumed run would read.
+            load_model_state(model, checkpoint_path(output / "checkpoints", end))
+    if config.optimizer.ema_momentum > 0:
+        newest = latest_checkpoint(output / "checkpoints")
+        if newest is not None:
+            finish_average(model, config, training, newest, weights)
+    return weights
+
+
+def _find_start(output: Path, *, resume: bool, overwrite: bool) -> tuple[Path, int] | None:
+    """Check the run folder; return the checkpoint to go on from."""
+    if resume:
+        return latest_checkpoint(output / "checkpoints")
+    if (output / "config.toml").exists() and not overwrite:
         raise OutputExistsError(
             f"{output} holds a run. Pass --resume to go on with it, --overwrite to start anew, or "
             "choose another --output."
         )
-    output.mkdir(parents=True, exist_ok=True)
-    return found if resume else None
+    return None
+
+
+def remove_run(output: Path) -> None:
+    """Remove what an earlier run wrote into its folder; anything else in it stays."""
+    if not (output / "config.toml").exists():
+        return
+    for pattern in (*_RUN_FILES, "*.weights.h5", "*.entry.toml"):
+        for path in output.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def segments(schedule: tuple[StageConfig, ...]) -> Iterator[tuple[int, int, str]]:
@@ -171,6 +219,17 @@ def make_sequences(config: TrainConfig) -> tuple[TrainingSequence, TrainingSeque
     return training, validation
 
 
+def check_crops(config: TrainConfig, *sequences: TrainingSequence | None) -> None:
+    """Raise unless the pyramid of the network divides the crops."""
+    multiple = config.model.size_multiple
+    for sequence in sequences:
+        if sequence is not None and any(side % multiple for side in sequence.shape):
+            raise ConfigError(
+                f"[data]: expected crops whose sides are multiples of {multiple} px; found "
+                f"{sequence.shape[0]}x{sequence.shape[1]} px. Set data.crop (0 takes whole images)."
+            )
+
+
 def compile_for_segment(model: MaskRCNN, config: TrainConfig, begin: int, layers: str) -> None:
     """Choose what learns and give the model a fresh optimiser."""
     model.features.trainable = True
@@ -191,7 +250,12 @@ def compile_for_segment(model: MaskRCNN, config: TrainConfig, begin: int, layers
 
 def make_optimizer(config: OptimizerConfig, schedule) -> keras.optimizers.Optimizer:
     """Build the optimiser; weight decay is part of the loss, not of it."""
-    common = {"global_clipnorm": config.clip_norm if config.clip_norm > 0 else None}
+    # A fixed name: checkpoints find its state by it.
+    name = {"sgd": "sgd", "adamw": "adam_w"}[config.name]
+    common = {
+        "name": name,
+        "global_clipnorm": config.clip_norm if config.clip_norm > 0 else None,
+    }
     if config.ema_momentum > 0:
         common |= {"use_ema": True, "ema_momentum": config.ema_momentum}
     if config.name == "sgd":
@@ -215,27 +279,41 @@ class RunRecorder(keras.callbacks.Callback):
         """Write everything that belongs to the epoch."""
         seconds = time.monotonic() - self.started
         row = {"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
+        if not math.isfinite(row["loss"]):
+            raise ConfigError(
+                f"[schedule]: the loss is {row['loss']} in epoch {epoch + 1}; the files of earlier "
+                "epochs stay. Lower learning_rate or optimizer.clip_norm, and --resume."
+            )
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row["seconds"] = round(seconds, 1)
         history = append_history(self.output / "history.csv", row)
         draw_curves(history, self.output / "curves.png")
         write_tensorboard(self.output / "tensorboard", row)
+        write_weights(self.model, self.weights, self.config, epoch + 1)
         save_checkpoint(self.model, self.output / "checkpoints", epoch=epoch + 1)
-        save_averaged(self.model, self.weights, self.config, epoch + 1)
 
 
-def save_averaged(model: MaskRCNN, path: Path, config: TrainConfig, epoch: int) -> None:
-    """Write usable weights: the moving average where there is one."""
-    optimizer, kept = model.optimizer, []
-    if getattr(optimizer, "use_ema", False):
-        averages = optimizer._model_variables_moving_average
-        for variable, average in zip(model.trainable_variables, averages, strict=True):
-            kept.append((variable, keras.ops.convert_to_numpy(variable.value)))
-            variable.assign(average.value)
+def write_weights(model: MaskRCNN, path: Path, config: TrainConfig, epoch: int) -> None:
+    """Write usable weights, in half precision."""
     metadata = {"name": config.name, "epoch": epoch, "seed": config.seed, **provenance()}
     save_weights(model, path, metadata=metadata, dtype="float16", overwrite=True)
-    for variable, value in kept:
-        variable.assign(value)
+
+
+def finish_average(
+    model: MaskRCNN,
+    config: TrainConfig,
+    training: TrainingSequence,
+    checkpoint: tuple[Path, int],
+    weights: Path,
+) -> None:
+    """Write the averaged weights of a checkpoint, with batch norm measured on training crops."""
+    path, epoch = checkpoint
+    load_averaged(model, path)
+    if not config.model.is_batch_norm_frozen:
+        n_batches = min(CALIBRATION_BATCHES, len(training))
+        log.info("batch norm of the averaged weights: measuring on %d batches", n_batches)
+        recalibrate_batch_norm(model, (training[i] for i in range(n_batches)))
+    write_weights(model, weights, config, epoch)
 
 
 def append_history(path: Path, row: dict[str, float]) -> list[dict[str, float]]:

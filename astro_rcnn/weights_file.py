@@ -49,7 +49,7 @@ def save_weights(
         file.attrs["model"] = json.dumps(config_to_dict(model.settings))
         file.attrs["metadata"] = json.dumps(metadata or {})
         for name, variable in named_variables(model).items():
-            value = np.asarray(keras.ops.convert_to_numpy(variable))
+            value = np.asarray(keras.ops.convert_to_numpy(variable.value))
             is_statistic = name.endswith(("moving_variance", "moving_mean"))
             kind = "float32" if is_statistic else dtype
             file.create_dataset(name, data=value.astype(kind), compression="gzip", shuffle=True)
@@ -83,9 +83,9 @@ def read_weights(path: str | Path) -> tuple[ModelConfig, dict[str, np.ndarray], 
                 for layer, group in file.items()
                 for name, dataset in group.items()
             }
-    except OSError as error:
+    except (OSError, KeyError, json.JSONDecodeError) as error:
         raise WeightsError(
-            f"{path.name}: not a readable HDF5 file ({error}). Delete it and fetch it again."
+            f"{path.name}: not a readable weights file ({error}). Delete it and fetch it again."
         ) from error
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
     known = set(ModelConfig.__dataclass_fields__)
