@@ -16,6 +16,7 @@ from simulate.galaxies import draw_cluster, draw_galaxies
 from simulate.milky_way import draw_milky_way
 from simulate.observe import Exposure, add_glare, observe_band
 from simulate.psf_models import draw_psfs
+from simulate.source_table import SourceTable
 from simulate.sources import STAR, Sources, count_ratio, join
 from simulate.stamps import StampRenderer
 from simulate.stars import draw_stars
@@ -47,10 +48,12 @@ class FieldParts:
     truth: TruthStamps
 
 
-def make_field(config: FieldConfig, *, seed: int, index: int) -> Scene:
+def make_field(
+    config: FieldConfig, *, seed: int, index: int, table: SourceTable | None = None
+) -> Scene:
     """Simulate one field with the truth of its sources.
 
-    The result depends on `config`, `seed` and `index` alone. GalSim is held to one thread:
+    The result depends on the arguments alone. GalSim is held to one thread:
     fields are spread over processes.
 
     Parameters
@@ -60,10 +63,13 @@ def make_field(config: FieldConfig, *, seed: int, index: int) -> Scene:
         Of the whole set.
     index : int
         Of this field.
+    table : SourceTable, optional
+        Sources to simulate in place of a drawn population.
 
     Returns
     -------
     Scene
+        With `table`, its catalogue has a column ``catalog_row``.
     """
     galsim.set_omp_threads(1)
     streams = np.random.SeedSequence([seed, index]).spawn(4)
@@ -71,9 +77,13 @@ def make_field(config: FieldConfig, *, seed: int, index: int) -> Scene:
         np.random.default_rng(stream) for stream in streams
     )
     exposure = draw_exposure(survey_rng, config)
-    sources = draw_sources(sky_rng, config, exposure)
+    rows = None
+    if table is None:
+        sources = draw_sources(sky_rng, config, exposure)
+    else:
+        sources, exposure, rows = table.place(exposure, index)
     parts = render(config, sources, exposure)
-    return observe(noise_rng, artefact_rng, config, parts, seed=seed, index=index)
+    return observe(noise_rng, artefact_rng, config, parts, seed=seed, index=index, rows=rows)
 
 
 def draw_exposure(rng: np.random.Generator, config: FieldConfig) -> Exposure:
@@ -229,10 +239,12 @@ def observe(
     *,
     seed: int,
     index: int,
+    rows: np.ndarray | None = None,
 ) -> Scene:
     """Add glare, sky, noise and detector effects; convert to the output unit.
 
-    Two generators, so that an artefact that is switched on leaves the noise as it was.
+    Two generators, so that an artefact that is switched on leaves the noise as it was. `rows` go
+    into the column ``catalog_row`` of the truth.
     """
     exposure = parts.exposure
     light = parts.light_e.copy()
@@ -259,6 +271,9 @@ def observe(
         Stamp(box=stamp.box, pixels=stamp.pixels * factor) for stamp in parts.truth.stamps
     )
     catalog = truth_catalog(parts.sources, flux, parts.truth, exposure)
+    if rows is not None:
+        catalog["catalog_row"] = rows[np.array(parts.truth.rows, dtype=int)]
+        catalog["catalog_row"].description = "row of the catalogue that was simulated, from 0"
     return with_blends(Scene(image=image, catalog=catalog, stamps=stamps, index=index, seed=seed))
 
 

@@ -9,6 +9,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from astro_io.cli import (
     DONE,
@@ -20,7 +21,10 @@ from astro_io.cli import (
     summary,
 )
 from astro_io.errors import ConfigError
-from simulate.config import load_preset, preset_names
+from simulate.config import FieldConfig, load_preset, preset_names
+
+if TYPE_CHECKING:
+    from simulate.source_table import SourceTable
 
 FORMATS = ("hdf5", "astro-rcnn", "coco")
 _HDF5_SUFFIXES = (".h5", ".hdf5")
@@ -48,6 +52,17 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE",
         help="change a setting, for example stars.density_arcmin2=[5,5]; repeatable",
+    )
+    parser.add_argument(
+        "--catalog",
+        type=Path,
+        metavar="TABLE",
+        help="simulate exactly these sources (columns: docs/simulate.md)",
+    )
+    parser.add_argument(
+        "--center",
+        metavar="RA,DEC",
+        help="middle of the fields in degrees (default: middle of the catalogue)",
     )
     parser.add_argument(
         "--preview", action="store_true", help="also write a colour mosaic with truth outlines"
@@ -78,27 +93,8 @@ def _main(argv: Sequence[str] | None) -> int:
             raise ConfigError(f"--{name}: expected at least {least}; found {getattr(args, name)}.")
     config = load_preset(args.preset, tuple(args.overrides))
     path = output_path(args.output, args.format)
-
-    from simulate.pool import make_fields
-    from simulate.writers import open_writer
-
     start = time.perf_counter()
-    n_sources = n_new = 0
-    with open_writer(
-        path,
-        args.format,
-        config=config,
-        preset=args.preset,
-        seed=args.seed,
-        n_planned=args.n,
-        overwrite=args.overwrite,
-    ) as writer:
-        todo = [i for i in range(args.first, args.first + args.n) if i not in writer.done]
-        scenes = make_fields(config, seed=args.seed, indices=todo, workers=args.workers)
-        for scene in progress(scenes, description="fields", total=len(todo), unit="field"):
-            writer.write(scene)
-            n_new += 1
-            n_sources += len(scene)
+    n_new, n_sources = _write_fields(args, config, path)
     if args.preview:
         from astro_io.dataset import open_dataset
         from simulate.preview import write_preview
@@ -112,6 +108,61 @@ def _main(argv: Sequence[str] | None) -> int:
         f"{seconds:.1f} s ({seconds / max(n_new, 1):.2f} s a field)"
     )
     return DONE
+
+
+def _write_fields(args: argparse.Namespace, config: FieldConfig, path: Path) -> tuple[int, int]:
+    """Simulate what is not there yet; return the numbers of new fields and of their sources."""
+    table = _read_catalog(args, config)
+    from simulate.pool import make_fields
+    from simulate.writers import open_writer
+
+    n_sources = n_new = 0
+    with open_writer(
+        path,
+        args.format,
+        config=config,
+        preset=args.preset,
+        seed=args.seed,
+        n_planned=args.n,
+        overwrite=args.overwrite,
+        table=table,
+    ) as writer:
+        todo = [i for i in range(args.first, args.first + args.n) if i not in writer.done]
+        scenes = make_fields(
+            config, seed=args.seed, indices=todo, workers=args.workers, table=table
+        )
+        for scene in progress(scenes, description="fields", total=len(todo), unit="field"):
+            writer.write(scene)
+            n_new += 1
+            n_sources += len(scene)
+    return n_new, n_sources
+
+
+def _read_catalog(args: argparse.Namespace, config: FieldConfig) -> SourceTable | None:
+    """Read the catalogue to simulate, where one is given."""
+    center = _center(args.center)
+    if args.catalog is None:
+        if center is not None:
+            raise ConfigError("--center goes with --catalog; give both, or neither.")
+        return None
+    from simulate.source_table import read_source_table
+
+    return read_source_table(args.catalog, config.survey.bands, center_deg=center)
+
+
+def _center(text: str | None) -> tuple[float, float] | None:
+    """Read the value of ``--center``."""
+    if text is None:
+        return None
+    try:
+        ra, dec = (float(word) for word in text.split(","))
+    except ValueError as error:
+        raise ConfigError(
+            f"--center {text}: expected right ascension and declination, as in 150.1,2.2."
+        ) from error
+    if abs(dec) > 90.0:
+        raise ConfigError(f"--center {text}: expected a declination from -90 to 90.")
+    return ra, dec
 
 
 if __name__ == "__main__":

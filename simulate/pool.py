@@ -13,6 +13,7 @@ from astro_io.errors import AstroError
 from astro_io.scene import Scene
 from simulate.config import FieldConfig
 from simulate.field import make_field
+from simulate.source_table import SourceTable
 
 _IN_FLIGHT_PER_WORKER = 2
 
@@ -22,7 +23,12 @@ class WorkerError(AstroError, RuntimeError):
 
 
 def make_fields(
-    config: FieldConfig, *, seed: int, indices: Sequence[int], workers: int
+    config: FieldConfig,
+    *,
+    seed: int,
+    indices: Sequence[int],
+    workers: int,
+    table: SourceTable | None = None,
 ) -> Iterator[Scene]:
     """Simulate fields; the results do not depend on the number of workers.
 
@@ -34,6 +40,8 @@ def make_fields(
         Which fields, in the order of the result.
     workers : int
         Processes; 1 works in this one.
+    table : SourceTable, optional
+        Sources to simulate in place of a drawn population.
 
     Yields
     ------
@@ -46,7 +54,7 @@ def make_fields(
     """
     if workers == 1 or len(indices) < 2:
         for index in indices:
-            yield make_field(config, seed=seed, index=index)
+            yield make_field(config, seed=seed, index=index, table=table)
         return
     waiting = deque(indices)
     running: deque[Future[Scene]] = deque()
@@ -56,8 +64,8 @@ def make_fields(
         try:
             while waiting or running:
                 while waiting and len(running) < _IN_FLIGHT_PER_WORKER * workers:
-                    index = waiting.popleft()
-                    running.append(pool.submit(make_field, config, seed=seed, index=index))
+                    task = {"seed": seed, "index": waiting.popleft(), "table": table}
+                    running.append(pool.submit(make_field, config, **task))
                 yield running.popleft().result()
         except BrokenProcessPool as error:
             raise WorkerError(

@@ -13,7 +13,7 @@ import galsim
 import numpy as np
 from scipy.ndimage import maximum
 
-_OVERSAMPLING = 10
+_OVERSAMPLING = 4
 _PROFILE_SIZE = 1024
 
 
@@ -96,9 +96,13 @@ class ProfilePsf:
     @cached_property
     def fwhm_px(self) -> float:
         """Diameter of the circle with the area that is brighter than half the peak."""
+        from skimage.measure import find_contours
+
         step = 1.0 / _OVERSAMPLING
-        image = self.light.drawImage(nx=320, ny=320, scale=step, method="no_pixel").array
-        return float(2.0 * step * np.sqrt(np.count_nonzero(image > 0.5 * image.max()) / np.pi))
+        image = self.light.drawImage(nx=161, ny=161, scale=step, method="no_pixel").array
+        y, x = max(find_contours(image, 0.5 * image.max()), key=len).T
+        area = 0.5 * abs(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1]))
+        return float(2.0 * step * np.sqrt(area / np.pi))
 
     def surface_brightness(self, radius_px: np.ndarray) -> np.ndarray:
         """Return the largest light a square pixel at each radius, so that spikes count."""

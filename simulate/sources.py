@@ -58,6 +58,10 @@ class Sources:
         """Return the number of objects."""
         return len(self.class_id)
 
+    def take(self, rows: np.ndarray) -> Sources:
+        """Return some of the objects, in the order of `rows`."""
+        return Sources(**{entry.name: getattr(self, entry.name)[rows] for entry in fields(self)})
+
 
 def point_sources(*, x: np.ndarray, y: np.ndarray, mag: np.ndarray) -> Sources:
     """Return stars at given places.

@@ -10,6 +10,7 @@ from astro_io.config import config_to_dict
 from astro_io.dataset import DatasetWriter
 from astro_io.provenance import provenance
 from simulate.config import FieldConfig
+from simulate.source_table import SourceTable
 
 SetWriter = DatasetWriter | AstroRcnnFolderWriter | CocoWriter
 
@@ -29,6 +30,7 @@ def open_writer(
     seed: int,
     n_planned: int,
     overwrite: bool,
+    table: SourceTable | None = None,
 ) -> SetWriter:
     """Open a training set for writing; finished fields in it are kept.
 
@@ -43,16 +45,21 @@ def open_writer(
     n_planned : int
     overwrite : bool
         Start anew.
+    table : SourceTable, optional
+        Its hash becomes part of what makes the set.
 
     Returns
     -------
     DatasetWriter, AstroRcnnFolderWriter or CocoWriter
         A context manager with ``done`` (set of int) and ``write(scene)``.
     """
+    attributes = {"preset": preset, "seed": seed, "config": config_to_dict(config)}
+    if table is not None:
+        attributes["catalog_sha256"] = table.sha256
     return _WRITERS[file_format](
         path,
         bands=config.survey.bands,
-        attributes={"preset": preset, "seed": seed, "config": config_to_dict(config)},
+        attributes=attributes,
         provenance=provenance(),
         n_planned=n_planned,
         overwrite=overwrite,
