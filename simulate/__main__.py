@@ -9,6 +9,7 @@ from astro_io.cli import dispatch
 
 VERBS = {
     "fields": "simulate fields of stars and galaxies with the truth of every source",
+    "phosim": "simulate fields with an installed PhoSim",
     "clusters": "simulate star clusters in star fields, with age, mass, size and extinction known",
     "compare": "compare simulated fields with a real image, number by number",
 }

@@ -87,7 +87,7 @@ def with_blends(scene: Scene) -> Scene:
     stamps = tuple(scene.stamps[i] for i in kept)
     boxes, masks = boxes[kept], tuple(masks[i] for i in kept)
     sigma = np.asarray(catalog.meta["sky_sigma"])
-    light = [(stamp.pixels / sigma).sum(axis=2) for stamp in stamps]
+    light = [np.nansum(stamp.pixels / sigma, axis=2) for stamp in stamps]
     catalog["source_id"] = np.arange(1, len(kept) + 1, dtype=np.int32)
     catalog["blend_id"] = find_blends(scene.image.shape, boxes, masks)
     visible = visible_fractions(has_data, stamps, light, boxes, masks)

@@ -14,11 +14,12 @@ from simulate.source_table import SourceTable
 
 SetWriter = DatasetWriter | AstroRcnnFolderWriter | CocoWriter
 
-_WRITERS: dict[str, type[SetWriter]] = {
+WRITERS: dict[str, type[SetWriter]] = {
     "hdf5": DatasetWriter,
     "astro-rcnn": AstroRcnnFolderWriter,
     "coco": CocoWriter,
 }
+"""Writer of each ``--format``."""
 
 
 def open_writer(
@@ -56,7 +57,7 @@ def open_writer(
     attributes = {"preset": preset, "seed": seed, "config": config_to_dict(config)}
     if table is not None:
         attributes["catalog_sha256"] = table.sha256
-    return _WRITERS[file_format](
+    return WRITERS[file_format](
         path,
         bands=config.survey.bands,
         attributes=attributes,
