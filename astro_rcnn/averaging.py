@@ -38,7 +38,7 @@ def load_averaged(model: keras.Model, checkpoint: Path) -> int:
     Raises
     ------
     WeightsError
-        If the checkpoint holds no averages, or not all of them.
+        If the checkpoint holds no averages, or some of another network.
     """
     load_model_state(model, checkpoint)
     with h5py.File(checkpoint, "r") as file:
@@ -47,10 +47,10 @@ def load_averaged(model: keras.Model, checkpoint: Path) -> int:
             for name, dataset in file["optimizer"].items()
             if name.endswith(_AVERAGE)
         }
-    variables = {v.path.replace("/", "_"): v for v in model.trainable_variables}
-    if set(averages) != set(variables):
+    variables = {v.path.replace("/", "_"): v for v in model.weights}
+    if not averages or not set(averages) <= set(variables):
         raise WeightsError(
-            f"{checkpoint.name}: expected the averages of {len(variables)} tensors, found "
+            f"{checkpoint.name}: expected averages of tensors of this network, found "
             f"{len(averages)}. Train with optimizer.ema_momentum above 0."
         )
     for name, value in averages.items():
@@ -70,9 +70,7 @@ def recalibrate_batch_norm(
     batches : iterable
         Training batches; with a momentum of 0.97, a hundred forget 95 % of the old statistics.
     """
-    model.compile(
-        optimizer=keras.optimizers.SGD(0.0), jit_compile=keras.backend.backend() == "jax"
-    )
+    model.compile(optimizer=keras.optimizers.SGD(0.0), jit_compile=keras.backend.backend() == "jax")
     for batch in batches:
         model.train_on_batch(_inputs(batch))
 
