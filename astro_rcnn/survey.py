@@ -250,8 +250,10 @@ def _wrong_bands(
     fitting = [
         known
         for known, entry in registry().items()
-        if entry.bands and (set(entry.bands) <= set(found) or entry.bands == ANY_BAND)
+        if entry.bands and set(entry.bands) <= set(found)
     ]
+    one = "" if len(found) == 1 else f" --bands {found[0]}"
+    fitting += [f"{k}{one}" for k, entry in registry().items() if entry.bands == ANY_BAND]
     remedy = (
         f"Use --weights {' or '.join(fitting)}"
         if fitting

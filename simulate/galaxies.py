@@ -198,8 +198,7 @@ def _build(
         * np.exp(zero + slope * (i_mag - 23.0) + rng.normal(0.0, config.size_scatter, n))
         for zero, slope in (_DISK_SIZE, _BULGE_SIZE)
     )
-    cos_inclination = rng.uniform(0.0, 1.0, n)
-    q0 = config.disk_thickness
+    q0, cos_inclination = config.disk_thickness, rng.uniform(0.0, 1.0, n)
     return Sources(
         class_id=np.full(n, GALAXY, dtype=np.int32),
         x=x,

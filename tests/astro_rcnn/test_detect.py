@@ -115,9 +115,9 @@ def test_bad_requests_are_one_line_and_exit_2(folder, tmp_path, capsys, argument
 
 
 def test_unknown_weights_are_refused_by_name(folder, tmp_path, capsys):
-    arguments = [str(folder), "--output", str(tmp_path / "out"), "--weights", "min-scores-at"]
+    arguments = [str(folder), "--output", str(tmp_path / "out"), "--weights", "thresh-old"]
     assert detect.main(arguments) == 2
-    assert "unknown weights 'treshold'; did you mean 'threshold'?" in capsys.readouterr().err
+    assert "unknown weights 'thresh-old'; did you mean 'threshold'?" in capsys.readouterr().err
 
 
 def test_results_in_the_way_are_refused_before_anything_is_loaded(

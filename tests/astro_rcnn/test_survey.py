@@ -431,9 +431,16 @@ def test_a_lone_plane_is_not_taken_for_another_band(tmp_path, rng, registry):
     assert "flux_g" in catalog(tmp_path / "out", "hst").colnames
 
 
-def test_bands_no_weights_know_are_refused_with_what_to_do(tmp_path, rng, registry):
+def test_bands_no_weights_know_are_refused_with_what_to_do(tmp_path, rng, monkeypatch):
     folder = write_folder(tmp_path / "f", [rng.normal(5, 1, (40, 50)) for _ in "uy"], "uy")
+    monkeypatch.setattr("astro_io.weights.registry", dict)
     with pytest.raises(ImageError, match=r"No weights at hand know u, y: train some"):
+        run_survey([folder], tmp_path / "out", CONFIG, load_threshold)
+
+
+def test_odd_bands_are_pointed_to_the_weights_for_any_one_band(tmp_path, rng):
+    folder = write_folder(tmp_path / "f", [rng.normal(5, 1, (40, 50)) for _ in "uy"], "uy")
+    with pytest.raises(ImageError, match=r"Use --weights mono --bands u, or"):
         run_survey([folder], tmp_path / "out", CONFIG, load_threshold)
 
 
