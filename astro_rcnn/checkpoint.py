@@ -65,7 +65,7 @@ def _state_variables(model: keras.Model) -> list[keras.Variable]:
 def _write(group: h5py.Group, variables: list[keras.Variable]) -> None:
     for variable in sorted(variables, key=lambda v: v.path):
         name = variable.path.replace("/", "|")
-        group.create_dataset(name, data=keras.ops.convert_to_numpy(variable.value))
+        group.create_dataset(name, data=np.asarray(variable))
 
 
 def _read(group: h5py.Group, variables: list[keras.Variable], where: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import h5py
 
-from astro_io.errors import InputNotFoundError
+from astro_io.errors import InputNotFoundError, WeightsError
 from astro_io.weights import resolve
 from astro_rcnn.model import MaskRCNN
 from astro_rcnn.named_weights import LoadReport
@@ -47,8 +47,17 @@ def load_any(model: MaskRCNN, path: str | Path) -> LoadReport:
 
 
 def is_our_format(path: Path) -> bool:
-    """Tell our weights files from the matterport layout."""
-    if not h5py.is_hdf5(path):
-        return False
-    with h5py.File(path, "r") as file:
-        return file.attrs.get("format") == FORMAT
+    """Tell our weights files from the matterport layout.
+
+    Raises
+    ------
+    WeightsError
+        If it is not a readable HDF5 file.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return file.attrs.get("format") == FORMAT
+    except OSError as error:
+        raise WeightsError(
+            f"{path.name}: not a readable weights file ({error}). Delete it and fetch it again."
+        ) from error

@@ -309,6 +309,7 @@ def finish_average(
     """Write the averaged weights of a checkpoint, with batch norm measured on training crops."""
     path, epoch = checkpoint
     load_averaged(model, path)
+    training.epoch = epoch - 1  # the same crops, whether training ends or --finish ends it
     if not config.model.is_batch_norm_frozen:
         n_batches = min(CALIBRATION_BATCHES, len(training))
         log.info("batch norm of the averaged weights: measuring on %d batches", n_batches)

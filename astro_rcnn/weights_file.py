@@ -49,7 +49,7 @@ def save_weights(
         file.attrs["model"] = json.dumps(config_to_dict(model.settings))
         file.attrs["metadata"] = json.dumps(metadata or {})
         for name, variable in named_variables(model).items():
-            value = np.asarray(keras.ops.convert_to_numpy(variable.value))
+            value = np.asarray(variable)
             is_statistic = name.endswith(("moving_variance", "moving_mean"))
             kind = "float32" if is_statistic else dtype
             file.create_dataset(name, data=value.astype(kind), compression="gzip", shuffle=True)
