@@ -113,6 +113,7 @@ def _main(argv: Sequence[str] | None) -> int:
 def _write_fields(args: argparse.Namespace, config: FieldConfig, path: Path) -> tuple[int, int]:
     """Simulate what is not there yet; return the numbers of new fields and of their sources."""
     table = _read_catalog(args, config)
+    from simulate.disk_space import require_room
     from simulate.pool import make_fields
     from simulate.writers import open_writer
 
@@ -132,6 +133,7 @@ def _write_fields(args: argparse.Namespace, config: FieldConfig, path: Path) -> 
             config, seed=args.seed, indices=todo, workers=args.workers, table=table
         )
         for scene in progress(scenes, description="fields", total=len(todo), unit="field"):
+            require_room(path, scene)
             writer.write(scene)
             n_new += 1
             n_sources += len(scene)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from simulate.clustering import gather
@@ -171,14 +173,7 @@ def _build(
 ) -> Sources:
     """Give galaxies of known magnitude, redshift and type their colours and structure."""
     n = len(mag)
-    bulge_share = np.where(is_red, rng.beta(3.0, 1.5, n), rng.beta(1.0, 5.0, n))
-    has_arms = ~is_red & (rng.uniform(size=n) < config.arms_fraction)
-    arms_share = np.where(has_arms, rng.uniform(0.3, 0.7, n), 0.0)
-    is_irregular = np.zeros(n, dtype=bool)
-    if config.irregular_fraction is not None:
-        is_irregular = ~is_red & ~has_arms & (rng.uniform(size=n) < config.irregular_fraction)
-        arms_share = np.where(is_irregular, rng.uniform(0.4, 0.9, n), arms_share)
-        bulge_share = np.where(is_irregular, 0.2 * bulge_share, bulge_share)
+    bulge_share, arms_share, is_irregular = _light_shares(rng, config, is_red)
     bulge_mag, disk_mag, arms_mag = _component_colours(
         rng, redshift, is_red, bands, has_spectra=config.spectra is not None
     )
@@ -199,7 +194,7 @@ def _build(
         for zero, slope in (_DISK_SIZE, _BULGE_SIZE)
     )
     q0, cos_inclination = config.disk_thickness, rng.uniform(0.0, 1.0, n)
-    return Sources(
+    galaxies = Sources(
         class_id=np.full(n, GALAXY, dtype=np.int32),
         x=x,
         y=y,
@@ -219,6 +214,27 @@ def _build(
         structure_seed=rng.integers(0, 2**62, n),
         is_irregular=is_irregular,
     )
+    if config.spectra is None:
+        return galaxies
+    # what lies about the bulge of an old galaxy is an envelope, not a thin disk
+    envelope = 0.3 * galaxies.disk_axis_ratio + 0.7 * galaxies.bulge_axis_ratio
+    return replace(galaxies, disk_axis_ratio=np.where(is_red, envelope, galaxies.disk_axis_ratio))
+
+
+def _light_shares(
+    rng: np.random.Generator, config: GalaxyConfig, is_red: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw the share of the light in the bulge, that of the rest in arms or clumps, and which."""
+    n = len(is_red)
+    bulge_share = np.where(is_red, rng.beta(3.0, 1.5, n), rng.beta(1.0, 5.0, n))
+    has_arms = ~is_red & (rng.uniform(size=n) < config.arms_fraction)
+    arms_share = np.where(has_arms, rng.uniform(0.3, 0.7, n), 0.0)
+    is_irregular = np.zeros(n, dtype=bool)
+    if config.irregular_fraction is not None:
+        is_irregular = ~is_red & ~has_arms & (rng.uniform(size=n) < config.irregular_fraction)
+        arms_share = np.where(is_irregular, rng.uniform(0.4, 0.9, n), arms_share)
+        bulge_share = np.where(is_irregular, 0.2 * bulge_share, bulge_share)
+    return bulge_share, arms_share, is_irregular
 
 
 def _component_colours(

@@ -107,13 +107,15 @@ def _write_fields(
 ) -> list[int]:
     """Simulate and convert what is not there yet; return the fields that failed."""
     from astro_io.provenance import provenance
+    from simulate.disk_space import require_room
     from simulate.phosim_campaign import make_pointing
     from simulate.phosim_run import PhoSimError
     from simulate.writers import WRITERS
 
     failed = []
+    path = output_path(args.output, args.format)
     with WRITERS[args.format](
-        output_path(args.output, args.format),
+        path,
         bands=campaign.bands,
         attributes=campaign.identity(),
         provenance=provenance(),
@@ -126,6 +128,7 @@ def _write_fields(
                 continue
             try:
                 for scene in make_pointing(campaign, installation, pointing, args.workers, todo):
+                    require_room(path, scene)
                     writer.write(scene)
             except PhoSimError as error:
                 logger.error("pointing %d: %s", pointing, error)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import shutil
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from astro_io.dataset import open_dataset
+from astro_io.dataset import DatasetReader, open_dataset
 from astro_io.scene import Scene
 from astro_io.truth import MaskRule, scene_masks
+from simulate.config import load_preset
 from simulate.fields import main, output_path
+from simulate.pool import WorkerError, make_fields
 
 SMALL = ("--set", "survey.height=64", "--set", "survey.width=80", "--quiet")
 
@@ -100,6 +105,35 @@ def test_output_is_a_file_or_a_folder():
     assert output_path(Path("a.h5"), "hdf5") == Path("a.h5")
     assert output_path(Path("a"), "hdf5") == Path("a/fields.h5")
     assert output_path(Path("a"), "coco") == Path("a")
+
+
+def test_full_disk_is_one_line_and_keeps_what_was_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    free = iter([10**12, 10**12, 1000])
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 0, next(free)))
+    assert _fields(tmp_path / "a.h5") == 2
+    err = capsys.readouterr().err
+    assert "a.h5: no room for scene_000002, about" in err
+    assert "(No space left on device)" in err
+    assert err.strip().count("\n") == 0
+    with DatasetReader(tmp_path / "a.h5", allow_incomplete=True) as dataset:
+        assert dataset.indices == (0, 1)
+    monkeypatch.undo()
+    assert _fields(tmp_path / "a.h5") == 0
+    with open_dataset(tmp_path / "a.h5") as dataset:
+        assert len(dataset) == 3
+
+
+def test_killed_worker_says_what_to_do():
+    config = load_preset("decam", ("survey.height=64", "survey.width=64"))
+    fields = make_fields(config, seed=1, indices=range(40), workers=2)
+    next(fields)
+    for process in multiprocessing.active_children():
+        process.kill()
+    with pytest.raises(WorkerError, match=r"killed \(out of memory\?\).* fewer --workers"):
+        list(fields)
 
 
 def test_help_loads_neither_galsim_nor_keras():
