@@ -75,7 +75,7 @@ class ClusterSetWriter:
         Band names in channel order.
     attributes : mapping, optional
         What identifies the set: preset, seed, settings.  Plain JSON values.  Readers look for
-        ``pixel_scale_arcsec`` and ``zeropoint_mag`` (AB magnitude of one unit of flux, by band).
+        ``pixel_scale_arcsec`` and ``zeropoint_mag`` (AB magnitude of one unit of flux; a list).
     provenance : mapping, optional
         Versions, date, command line: kept, but free to differ when a run goes on.
     n_planned : int, optional

@@ -1,0 +1,80 @@
+"""Checkpoints of a run: weights and optimiser, everything that exact resuming needs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from astro_io.errors import WeightsError
+from astro_io.tensor_file import read_tensors, write_tensors
+
+FORMAT = "cluster-cnn checkpoint 1"
+
+_NAME = re.compile(r"epoch_(\d+)\.h5$")
+
+
+def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int) -> Path:
+    """Write a compiled model after `epoch` epochs; remove older checkpoints.
+
+    Parameters
+    ----------
+    model : keras.Model
+    folder : Path
+        Made if it does not exist.
+    epoch : int
+        Finished epochs.
+    """
+    path = folder / f"epoch_{epoch:04d}.h5"
+    tensors = {
+        name: variable.numpy().astype(np.float64) for name, variable in _variables(model).items()
+    }
+    write_tensors(
+        path, tensors, format=FORMAT, facts={"epoch": epoch}, dtype="float64", overwrite=True
+    )
+    for old in folder.glob("epoch_*.h5"):
+        if old != path:
+            old.unlink()
+    return path
+
+
+def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
+    """Return the newest checkpoint and its finished epochs, or None."""
+    found = [
+        (int(match[1]), path) for path in folder.glob("*.h5") if (match := _NAME.search(path.name))
+    ]
+    if not found:
+        return None
+    epoch, path = max(found)
+    return path, epoch
+
+
+def load_checkpoint(model: keras.Model, path: Path) -> None:
+    """Restore a compiled model.
+
+    Raises
+    ------
+    WeightsError
+        If the checkpoint is of another network.
+    """
+    model.optimizer.build(model.trainable_variables)
+    tensors, _ = read_tensors(path, format=FORMAT)
+    variables = _variables(model)
+    fits = set(variables) == set(tensors) and all(
+        tensors[name].shape == tuple(variable.shape) for name, variable in variables.items()
+    )
+    if not fits:
+        raise WeightsError(
+            f"{path.name}: the run was made with another configuration. Choose another --output."
+        )
+    for name, variable in variables.items():
+        variable.assign(tensors[name].astype(variable.dtype))
+
+
+def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Map path to variable, of the network and of its optimiser."""
+    found = {f"model/{variable.path}": variable for variable in model.variables}
+    found |= {f"optimizer/{variable.path}": variable for variable in model.optimizer.variables}
+    return {name: v for name, v in found.items() if "seed_generator" not in name}

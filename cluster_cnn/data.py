@@ -1,0 +1,364 @@
+"""ClusterSequence: sets of stamps on disk to batches for `fit`, without TensorFlow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from astro_io.cluster_set import ClusterSetReader, is_cluster
+from astro_io.errors import DatasetError
+from cluster_cnn.config import ModelConfig
+from cluster_cnn.heads import make_targets
+from cluster_cnn.normalise import StampScale, measure_scale, normalise_stamps
+
+VALIDATION_STEP = 20
+"""Without a validation set, every so many stamps of the training set are set aside."""
+
+SCALE_SAMPLE = 400
+"""Stamps that the noise is measured on."""
+
+Batch = tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]
+
+
+class StampSource:
+    """Stamps and truth of several sets as one, in the bands and size of a network.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Sets made by ``simulate.clusters``.
+    bands : sequence of str
+        Channels, in this order; the sets may have more.
+    stamp_size : int
+        Side of the stamps in pixels; the sets' may be larger.
+
+    Attributes
+    ----------
+    pixel_scale_arcsec : float
+        0 where the sets do not say.
+    zeropoint_mag : dict of str to float
+        AB magnitude of one unit of flux, where the sets say.
+
+    Raises
+    ------
+    DatasetError
+        If a set lacks a band, has smaller stamps, or another pixel scale or zero point.
+    """
+
+    def __init__(
+        self, paths: Sequence[str | Path], *, bands: Sequence[str], stamp_size: int
+    ) -> None:
+        if not paths:
+            raise DatasetError("no set of stamps given: name at least one.")
+        self.paths = [Path(path) for path in paths]
+        self.bands = tuple(bands)
+        self.stamp_size = stamp_size
+        self._sets = [ClusterSetReader(path) for path in self.paths]
+        for reader in self._sets:
+            self._check(reader)
+        self._channels = [[r.bands.index(band) for band in bands] for r in self._sets]
+        self._first = np.cumsum([0, *(len(reader) for reader in self._sets)])
+        self.margin_px = min((min(r.stamp_shape[:2]) - stamp_size) // 2 for r in self._sets)
+        scales = [float(r.attributes.get("pixel_scale_arcsec") or 0.0) for r in self._sets]
+        self.pixel_scale_arcsec = self._agreed("pixel_scale_arcsec", scales)
+        points = [_zeropoints(reader, self.bands) for reader in self._sets]
+        self.zeropoint_mag = self._agreed("zeropoint_mag", points)
+
+    def __len__(self) -> int:
+        """Return the number of stamps in all sets."""
+        return int(self._first[-1])
+
+    def read(self, rows: np.ndarray, shifts: np.ndarray | None = None) -> np.ndarray:
+        """Return stamps, cut to size around their middle.
+
+        Parameters
+        ----------
+        rows : ndarray of int, shape (n,)
+        shifts : ndarray of int, shape (n, 2), optional
+            Rows and columns by which the cut is moved; at most `margin_px`.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, S, S, B)
+        """
+        size = self.stamp_size
+        stamps = np.empty((len(rows), size, size, len(self.bands)), np.float32)
+        shifts = np.zeros((len(rows), 2), int) if shifts is None else shifts
+        for place, row in enumerate(rows):
+            which = int(np.searchsorted(self._first, row, side="right")) - 1
+            whole = self._sets[which].read_stamps([int(row) - int(self._first[which])])[0]
+            y = (whole.shape[0] - size) // 2 + int(shifts[place, 0])
+            x = (whole.shape[1] - size) // 2 + int(shifts[place, 1])
+            stamps[place] = whole[y : y + size, x : x + size, self._channels[which]]
+        return stamps
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one column of the truth, all sets joined."""
+        return np.concatenate([reader.column(name) for reader in self._sets])
+
+    def parameters(self, names: Sequence[str]) -> np.ndarray:
+        """Return true parameters in their units, shape (N, P); NaN without a cluster."""
+        return np.stack([self._parameter(name) for name in names], axis=1)
+
+    def is_cluster(self) -> np.ndarray:
+        """Return True where a stamp holds a star cluster."""
+        return is_cluster(self.column("class"))
+
+    def log_snr(self) -> np.ndarray:
+        """Return log10 of the signal to noise; -inf where it is 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log10(self.column("snr"))
+
+    def close(self) -> None:
+        """Close the files."""
+        for reader in self._sets:
+            reader.close()
+
+    def _parameter(self, name: str) -> np.ndarray:
+        linear = {"log_radius": "half_light_radius_arcsec", "log_metallicity": "metallicity"}
+        if name not in linear:
+            return self.column(name)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log10(self.column(linear[name]))
+
+    def _check(self, reader: ClusterSetReader) -> None:
+        missing = [band for band in self.bands if band not in reader.bands]
+        if missing:
+            raise DatasetError(
+                f"{reader.path}: expected bands {', '.join(self.bands)}; found "
+                f"{', '.join(reader.bands)}. Take bands that all sets have (model.bands)."
+            )
+        if min(reader.stamp_shape[:2]) < self.stamp_size:
+            raise DatasetError(
+                f"{reader.path}: expected stamps of at least {self.stamp_size} px, found "
+                f"{reader.stamp_shape[0]}x{reader.stamp_shape[1]} px. Set model.stamp_size."
+            )
+
+    def _agreed(self, key: str, found: list):
+        """Return what all sets say."""
+        if any(value != found[0] for value in found):
+            raise DatasetError(
+                f"{self.paths[0].name} and others: {key} differs ({found}). "
+                "Train on sets of one kind."
+            )
+        return found[0]
+
+
+def _zeropoints(reader: ClusterSetReader, bands: Sequence[str]) -> dict[str, float]:
+    """Return the AB magnitude of one unit of flux by band, where the set says (in its order)."""
+    values = reader.attributes.get("zeropoint_mag") or ()
+    known = dict(zip(reader.bands, values, strict=True)) if values else {}
+    return {band: float(known[band]) for band in bands if known.get(band) is not None}
+
+
+class ClusterSequence(keras.utils.PyDataset):
+    """Batches of normalised stamps with targets and weights, for `keras.Model.fit`.
+
+    Batch `index` of epoch `epoch` is a function of `seed`, `epoch` and `index` alone, so that a
+    resumed run sees what the uninterrupted one would have seen.  Pass ``shuffle=False`` to `fit`
+    and `epoch_callback` to it.
+
+    Parameters
+    ----------
+    source : StampSource
+    rows : ndarray of int
+        Which stamps of the source.
+    model : ModelConfig
+    scale : StampScale
+    batch_size : int
+    augmentation : bool
+        Turn and mirror at random, in steps of 90 degrees.
+    max_shift_px : int
+        Largest random shift of the middle; bounded by the source's margin.
+    band_dropout : float
+        Probability that a band of a stamp is blanked; never all of them.
+    min_snr : float
+        See `cluster_cnn.heads.make_targets`.
+    shuffle : bool
+        False: rows in order, for validation.
+    steps : int
+        Batches in an epoch; 0: all rows.
+    seed : int
+    cache_mb : float
+        Memory for normalised stamps, kept in half precision; 0 keeps none.  Shifted stamps are
+        not kept.
+    """
+
+    def __init__(
+        self,
+        source: StampSource,
+        rows: np.ndarray,
+        model: ModelConfig,
+        scale: StampScale,
+        *,
+        batch_size: int,
+        augmentation: bool = False,
+        max_shift_px: int = 0,
+        band_dropout: float = 0.0,
+        min_snr: float = 0.0,
+        shuffle: bool = True,
+        steps: int = 0,
+        seed: int = 0,
+        cache_mb: float = 0.0,
+    ) -> None:
+        super().__init__(workers=1)
+        self.source, self.rows, self.scale = source, np.asarray(rows), scale
+        self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
+        self.augmentation, self.band_dropout = augmentation, band_dropout
+        self.max_shift_px = min(max_shift_px, source.margin_px)
+        self.steps = steps or -(-len(self.rows) // batch_size)
+        self.epoch = 0
+        self.targets, self.weights = make_targets(
+            model,
+            source.parameters(model.parameter_names)[self.rows],
+            source.is_cluster()[self.rows],
+            source.log_snr()[self.rows],
+            min_snr=min_snr,
+        )
+        self._cache = _StampCache(model, len(self.rows), 0 if self.max_shift_px else cache_mb)
+        self._ahead = ThreadPoolExecutor(1, "batch")
+        self._pending: dict[tuple[int, int], Future] = {}
+
+    @property
+    def num_batches(self) -> int:
+        """Number of batches in an epoch."""
+        return self.steps
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return self.steps
+
+    def __getitem__(self, index: int) -> Batch:
+        """Return stamps (N, S, S, B) float32, targets and weights of one batch."""
+        key, following = (self.epoch, index), (self.epoch, index + 1)
+        future = self._pending.pop(key, None)
+        self._pending = {k: v for k, v in self._pending.items() if k == following}
+        batch = self._make(*key) if future is None else future.result()
+        if index + 1 < len(self) and following not in self._pending:
+            self._pending[following] = self._ahead.submit(self._make, *following)
+        return batch
+
+    def epoch_callback(self) -> keras.callbacks.Callback:
+        """Return a callback that keeps `epoch` at the number of the epoch that `fit` is in."""
+        return keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs=None: setattr(self, "epoch", epoch)
+        )
+
+    def close(self) -> None:
+        """Stop the thread that works ahead."""
+        self._ahead.shutdown(cancel_futures=True)
+
+    def _make(self, epoch: int, index: int) -> Batch:
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        places = self._places(epoch, index)
+        rng = np.random.default_rng([self.seed, epoch if self.shuffle else 0, index, 1])
+        stamps = self._stamps(places, rng)
+        if self.augmentation:
+            stamps = turn_and_mirror(stamps, rng)
+        if self.band_dropout > 0:
+            stamps = blank_bands(stamps, self.band_dropout, rng)
+        return (
+            stamps,
+            {name: values[places] for name, values in self.targets.items()},
+            {name: values[places] for name, values in self.weights.items()},
+        )
+
+    def _places(self, epoch: int, index: int) -> np.ndarray:
+        """Return which of `rows` are in a batch: one endless series of shuffles."""
+        n = len(self.rows)
+        if not self.shuffle:
+            return np.arange(index * self.batch_size, min((index + 1) * self.batch_size, n))
+        first = (epoch * self.steps + index) * self.batch_size
+        rounds, place = np.divmod(np.arange(first, first + self.batch_size), n)
+        result = np.empty(self.batch_size, int)
+        for number in np.unique(rounds):
+            order = np.random.default_rng([self.seed, int(number), 0]).permutation(n)
+            result[rounds == number] = order[place[rounds == number]]
+        return result
+
+    def _stamps(self, places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if self.max_shift_px:
+            shifts = rng.integers(-self.max_shift_px, self.max_shift_px + 1, (len(places), 2))
+            return normalise_stamps(self.source.read(self.rows[places], shifts), self.scale)
+        return self._cache.get(
+            places, lambda rest: normalise_stamps(self.source.read(self.rows[rest]), self.scale)
+        )
+
+
+class _StampCache:
+    """Keep the first so many normalised stamps in half precision."""
+
+    def __init__(self, model: ModelConfig, n_rows: int, megabytes: float) -> None:
+        shape = (model.stamp_size, model.stamp_size, len(model.bands))
+        n_kept = min(n_rows, int(megabytes * 2**20 / (2 * math.prod(shape))))
+        self._values = np.empty((n_kept, *shape), np.float16)
+        self._is_there = np.zeros(n_kept, bool)
+
+    def get(self, places: np.ndarray, make) -> np.ndarray:
+        """Return stamps; ``make(places)`` gives those that are not kept."""
+        n_kept = len(self._is_there)
+        is_kept = np.zeros(len(places), bool)
+        low = places < n_kept
+        is_kept[low] = self._is_there[places[low]]
+        result = np.empty((len(places), *self._values.shape[1:]), np.float32)
+        result[is_kept] = self._values[places[is_kept]]
+        if not is_kept.all():
+            # Rounded at once, so that a stamp is the same when it comes from memory.
+            made = make(places[~is_kept]).astype(np.float16)
+            result[~is_kept] = made
+            keep = places[~is_kept] < n_kept
+            self._values[places[~is_kept][keep]] = made[keep]
+            self._is_there[places[~is_kept][keep]] = True
+        return result
+
+
+def split_rows(n_rows: int, *, has_validation: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to train on and those set aside (none where there is a validation set)."""
+    rows = np.arange(n_rows)
+    aside = np.zeros(n_rows, bool) if has_validation else rows % VALIDATION_STEP == 0
+    return rows[~aside], rows[aside]
+
+
+def measure_source_scale(source: StampSource, model: ModelConfig) -> StampScale:
+    """Measure the fixed scale of a network on a regular sample of its training stamps."""
+    step = max(1, len(source) // SCALE_SAMPLE)
+    return measure_scale(
+        source.read(np.arange(0, len(source), step)[:SCALE_SAMPLE]),
+        bands=model.bands,
+        method=model.normalization,
+        softening=model.softening,
+        background=model.background,
+        scale=model.scale,
+    )
+
+
+def turn_and_mirror(stamps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return each square stamp in one of its eight orientations, shape (N, S, S, B)."""
+    turned = np.empty_like(stamps)
+    for i, choice in enumerate(rng.integers(0, 8, len(stamps))):
+        stamp = np.rot90(stamps[i], int(choice) % 4)
+        turned[i] = stamp[:, ::-1] if choice >= 4 else stamp
+    return turned
+
+
+def blank_bands(stamps: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
+    """Return stamps with some bands set to 0, at least one band of each left."""
+    blank = rng.random((len(stamps), stamps.shape[3])) < probability
+    kept = rng.integers(0, stamps.shape[3], len(stamps))
+    blank[np.arange(len(stamps)), kept] = False
+    return np.where(blank[:, None, None], np.float32(0), stamps)
+
+
+def metadata_of(source: StampSource) -> Mapping[str, object]:
+    """Return what prediction must know of the stamps beside their bands."""
+    return {
+        "pixel_scale_arcsec": source.pixel_scale_arcsec,
+        "zeropoint_mag": source.zeropoint_mag,
+        "training_set": [path.name for path in source.paths],
+    }

@@ -1,0 +1,107 @@
+"""build_model(config) -> keras.Model: wiring only."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from cluster_cnn import resnets
+from cluster_cnn.config import ModelConfig, TrainConfig
+from cluster_cnn.heads import CLASS_OUTPUT, VISIBILITY_OUTPUT, build_outputs, output_losses
+
+FEATURES = "features"
+"""Output of `with_features` that tells how usual a stamp is."""
+
+
+def build_model(config: ModelConfig, *, seed: int = 0) -> keras.Model:
+    """Wire trunk, photometry and heads.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    seed : int
+        Of the random start.
+
+    Returns
+    -------
+    keras.Model
+        From normalised stamps (N, S, S, B) to raw outputs by name, see
+        `cluster_cnn.heads.output_sizes`.
+    """
+    keras.utils.set_random_seed(seed)
+    size, n_bands = config.stamp_size, len(config.bands)
+    stamps = keras.Input((size, size, n_bands), name="stamps")
+    x = _trunk(stamps, config)
+    if config.has_photometry:
+        x = layers.Concatenate(name="with_photometry")([x, _photometry(stamps, config)])
+    x = layers.Dense(config.head_width, use_bias=False, name="head")(x)
+    x = layers.BatchNormalization(momentum=0.98, epsilon=1e-3, name="head_bn")(x)
+    x = layers.ReLU(name=FEATURES)(x)
+    if config.dropout > 0:
+        x = layers.Dropout(config.dropout, seed=seed, name="head_dropout")(x)
+    return keras.Model(stamps, build_outputs(x, config, seed=seed), name="cluster_cnn")
+
+
+def with_features(model: keras.Model) -> keras.Model:
+    """Return the same network with its last hidden layer among the outputs."""
+    outputs = {name: model.get_layer(name).output for name in model.output_names}
+    return keras.Model(model.input, {**outputs, FEATURES: model.get_layer(FEATURES).output})
+
+
+def compile_model(model: keras.Model, config: TrainConfig, steps: int) -> None:
+    """Give the model its losses and an optimiser for so many steps.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `build_model`.
+    config : TrainConfig
+    steps : int
+        Of the whole run.
+    """
+    factor = {CLASS_OUTPUT: config.class_weight, VISIBILITY_OUTPUT: config.visibility_weight}
+    losses = output_losses(config.model)
+    model.compile(
+        optimizer=make_optimizer(config, steps),
+        loss=losses,
+        loss_weights={name: factor.get(name, 1.0) for name in losses},
+        jit_compile=keras.backend.backend() == "jax",
+    )
+
+
+def make_optimizer(config: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
+    """Build AdamW with warm-up and cosine decay over `steps`."""
+    settings = config.optimizer
+    warmup = min(settings.warmup_steps, steps // 2)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else settings.learning_rate,
+        max(steps - warmup, 1),
+        alpha=settings.final_fraction,
+        warmup_target=settings.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule,
+        name="adamw",  # checkpoints find its state by it
+        weight_decay=settings.weight_decay,
+        global_clipnorm=settings.clip_norm or None,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _trunk(stamps, config: ModelConfig):
+    if config.trunk == "resnet50":
+        return resnets.resnet50(stamps)
+    build = {"compact": resnets.compact, "paper1": resnets.paper1}[config.trunk]
+    return build(stamps, widths=config.widths, blocks=config.blocks)
+
+
+def _photometry(stamps, config: ModelConfig):
+    """Add sums in rings, through a dense layer of their own."""
+    softening = config.softening if config.normalization == "asinh" else 0.0
+    x = resnets.RingPhotometry(
+        resnets.ring_edges(config.stamp_size), softening, name="ring_photometry"
+    )(stamps)
+    x = layers.BatchNormalization(momentum=0.98, name="photometry_bn")(x)
+    return layers.Dense(config.head_width // 2, activation="relu", name="photometry_dense")(x)

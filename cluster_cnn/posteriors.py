@@ -1,0 +1,234 @@
+"""What is known of each cluster: joint distributions of its parameters, in numpy.
+
+`MixturePosterior` and `GridPosterior` answer the same questions: cumulative probabilities,
+quantiles, means, covariances (the age-extinction-mass degeneracy) and random draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from scipy.special import ndtr
+
+_BISECTIONS = 40
+"""Halvings of a parameter's range in the search for a quantile: to 1e-12 of it."""
+
+_LEAST_MASS = 1e-6
+"""A mixture with less probability than this inside the range is not renormalised to it."""
+
+
+class Posterior(Protocol):
+    """Distributions of P parameters of N clusters."""
+
+    def __len__(self) -> int:
+        """Return N."""
+
+    def cdf(self, values: np.ndarray) -> np.ndarray:
+        """Return the marginal probability below `values`; both of shape (N, P)."""
+
+    def quantiles(self, levels: np.ndarray) -> np.ndarray:
+        """Return the values at `levels`, shape (Q,) or (P, Q), of each marginal: (N, P, Q)."""
+
+    def mean(self) -> np.ndarray:
+        """Return the means, shape (N, P)."""
+
+    def covariance(self) -> np.ndarray:
+        """Return the covariances, shape (N, P, P)."""
+
+    def sample(self, rng: np.random.Generator, n_draws: int) -> np.ndarray:
+        """Return draws, shape (N, n_draws, P)."""
+
+
+class MixturePosterior:
+    """Mixtures of K Gaussians with full covariances, cut to the trained range.
+
+    Parameters
+    ----------
+    weights : ndarray of float, shape (N, K)
+        Sum to 1.
+    means : ndarray of float, shape (N, K, P)
+    covariances : ndarray of float, shape (N, K, P, P)
+    low, high : ndarray of float, shape (P,)
+        Marginal probabilities outside are taken away and the rest renormalised.
+    """
+
+    def __init__(
+        self,
+        weights: np.ndarray,
+        means: np.ndarray,
+        covariances: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+    ) -> None:
+        self.weights, self.means, self.covariances = weights, means, covariances
+        self.low, self.high = np.asarray(low, float), np.asarray(high, float)
+        self._sigma = np.sqrt(np.diagonal(covariances, axis1=2, axis2=3))
+
+    def __len__(self) -> int:
+        """Return the number of clusters."""
+        return len(self.weights)
+
+    def cdf(self, values: np.ndarray) -> np.ndarray:
+        """Return the marginal probability below `values`, both of shape (N, P)."""
+        return self._inside(np.asarray(values, float)[:, :, None])[:, :, 0]
+
+    def quantiles(self, levels: np.ndarray) -> np.ndarray:
+        """Return the values at `levels` of each marginal, shape (N, P, Q), by bisection."""
+        shape = (*self.means.shape[::2], np.shape(levels)[-1])
+        levels = np.broadcast_to(levels, shape)
+        below = np.broadcast_to(self.low[None, :, None], shape).copy()
+        above = np.broadcast_to(self.high[None, :, None], shape).copy()
+        for _ in range(_BISECTIONS):
+            middle = (below + above) / 2
+            is_low = self._inside(middle) < levels
+            below, above = np.where(is_low, middle, below), np.where(is_low, above, middle)
+        return (below + above) / 2
+
+    def mean(self) -> np.ndarray:
+        """Return the means of the whole mixtures, shape (N, P)."""
+        return np.einsum("nk,nkp->np", self.weights, self.means)
+
+    def covariance(self) -> np.ndarray:
+        """Return the covariances of the whole mixtures, shape (N, P, P)."""
+        offset = self.means - self.mean()[:, None]
+        return np.einsum("nk,nkpq->npq", self.weights, self.covariances) + np.einsum(
+            "nk,nkp,nkq->npq", self.weights, offset, offset
+        )
+
+    def sample(self, rng: np.random.Generator, n_draws: int) -> np.ndarray:
+        """Return draws, shape (N, n_draws, P); those outside the range are moved to its edge."""
+        n, _, p = self.means.shape
+        chosen = (rng.random((n, n_draws, 1)) > np.cumsum(self.weights, axis=1)[:, None]).sum(-1)
+        chosen = np.minimum(chosen, self.weights.shape[1] - 1)
+        row = np.arange(n)[:, None]
+        factors = np.linalg.cholesky(self.covariances)[row, chosen]
+        draws = np.einsum("ndpq,ndq->ndp", factors, rng.standard_normal((n, n_draws, p)))
+        return np.clip(draws + self.means[row, chosen], self.low, self.high)
+
+    def _inside(self, values: np.ndarray) -> np.ndarray:
+        """Return the cumulative probability at `values` (N, P, Q) inside the range."""
+        under, over = self._raw(self.low[:, None]), self._raw(self.high[:, None])
+        mass = over - under
+        share = (self._raw(values) - under) / np.maximum(mass, _LEAST_MASS)
+        share = np.where(mass > _LEAST_MASS, share, self._raw(values))
+        return np.clip(share, 0.0, 1.0)
+
+    def _raw(self, values: np.ndarray) -> np.ndarray:
+        """Return the cumulative probability at `values`, shape (N or 1, P, Q)."""
+        if values.ndim == 2:
+            values = values[None]
+        total = 0.0
+        for k in range(self.weights.shape[1]):  # a loop saves memory
+            z = (values - self.means[:, k, :, None]) / self._sigma[:, k, :, None]
+            total = total + self.weights[:, k, None, None] * ndtr(z)
+        return total
+
+
+class GridPosterior:
+    """Probabilities on grids of bins; groups of parameters are independent of one another.
+
+    Parameters
+    ----------
+    grids : sequence of ndarray of float
+        For each group, shape (N, bins of its first parameter, bins of its second, ...).
+    places : sequence of sequence of int
+        For each group, the numbers of its parameters among all P.
+    edges : sequence of ndarray of float
+        For each of the P parameters, the rising edges of its bins.
+    """
+
+    def __init__(
+        self,
+        grids: Sequence[np.ndarray],
+        places: Sequence[Sequence[int]],
+        edges: Sequence[np.ndarray],
+    ) -> None:
+        self.grids, self.places, self.edges = grids, places, edges
+        self._centers = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
+        marginals: list[np.ndarray] = [np.empty(0)] * len(edges)
+        for grid, group in zip(grids, places, strict=True):
+            for axis, place in enumerate(group):
+                others = tuple(a + 1 for a in range(len(group)) if a != axis)
+                marginals[place] = grid.sum(axis=others)
+        self._marginals = marginals
+        self._cumulative = [
+            np.concatenate([np.zeros((len(self), 1)), np.cumsum(m, axis=1)], axis=1)
+            for m in marginals
+        ]
+
+    def __len__(self) -> int:
+        """Return the number of clusters."""
+        return len(self.grids[0])
+
+    def cdf(self, values: np.ndarray) -> np.ndarray:
+        """Return the marginal probability below `values`, linear inside a bin."""
+        columns = []
+        for edges, cumulative, value in zip(self.edges, self._cumulative, values.T, strict=True):
+            place = (np.clip(value, edges[0], edges[-1]) - edges[0]) / (edges[1] - edges[0])
+            index = np.minimum(place.astype(int), len(edges) - 2)
+            row = np.arange(len(value))
+            left, right = cumulative[row, index], cumulative[row, index + 1]
+            columns.append(left + (right - left) * (place - index))
+        return np.stack(columns, axis=1)
+
+    def quantiles(self, levels: np.ndarray) -> np.ndarray:
+        """Return the values at `levels` of each marginal, shape (N, P, Q)."""
+        levels = np.broadcast_to(levels, (len(self.edges), np.shape(levels)[-1]))
+        result = np.empty((len(self), *levels.shape))
+        for p, (edges, cumulative) in enumerate(zip(self.edges, self._cumulative, strict=True)):
+            for q, level in enumerate(levels[p]):
+                target = np.clip(level, 0.0, 1.0) * cumulative[:, -1]
+                index = np.clip((cumulative <= target[:, None]).sum(axis=1) - 1, 0, len(edges) - 2)
+                row = np.arange(len(self))
+                left, right = cumulative[row, index], cumulative[row, index + 1]
+                share = (target - left) / np.maximum(right - left, 1e-300)
+                width = edges[index + 1] - edges[index]
+                result[:, p, q] = edges[index] + np.clip(share, 0, 1) * width
+        return result
+
+    def mean(self) -> np.ndarray:
+        """Return the means, shape (N, P)."""
+        pairs = zip(self._marginals, self._centers, strict=True)
+        return np.stack([marginal @ centers for marginal, centers in pairs], axis=1)
+
+    def covariance(self) -> np.ndarray:
+        """Return the covariances, shape (N, P, P); 0 between groups."""
+        mean, p = self.mean(), len(self.edges)
+        result = np.zeros((len(self), p, p))
+        for place, (marginal, centers) in enumerate(
+            zip(self._marginals, self._centers, strict=True)
+        ):
+            width = np.diff(self.edges[place])
+            second = marginal @ (centers**2 + width**2 / 12)
+            result[:, place, place] = second - mean[:, place] ** 2
+        for grid, group in zip(self.grids, self.places, strict=True):
+            for a in range(len(group)):
+                for b in range(a + 1, len(group)):
+                    others = tuple(c + 1 for c in range(len(group)) if c not in (a, b))
+                    pair = grid.sum(axis=others)
+                    i, j = group[a], group[b]
+                    product = np.einsum("nab,a,b->n", pair, self._centers[i], self._centers[j])
+                    result[:, i, j] = result[:, j, i] = product - mean[:, i] * mean[:, j]
+        return result
+
+    def sample(self, rng: np.random.Generator, n_draws: int) -> np.ndarray:
+        """Return draws, shape (N, n_draws, P), uniform inside each bin."""
+        draws = np.empty((len(self), n_draws, len(self.edges)))
+        for grid, group in zip(self.grids, self.places, strict=True):
+            cumulative = np.cumsum(grid.reshape(len(self), -1), axis=1)
+            for n in range(len(self)):
+                level = rng.random(n_draws) * cumulative[n, -1]
+                index = np.minimum(np.searchsorted(cumulative[n], level), cumulative.shape[1] - 1)
+                for place, i in zip(group, np.unravel_index(index, grid.shape[1:]), strict=True):
+                    edge = self.edges[place]
+                    draws[n, :, place] = edge[i] + rng.random(n_draws) * (edge[i + 1] - edge[i])
+        return draws
+
+
+def correlation(covariance: np.ndarray) -> np.ndarray:
+    """Return correlation coefficients, shape (N, P, P); 0 where a variance is 0."""
+    sigma = np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0))
+    product = sigma[:, :, None] * sigma[:, None]
+    return np.divide(covariance, product, out=np.zeros_like(covariance), where=product > 0)

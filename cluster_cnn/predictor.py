@@ -1,0 +1,296 @@
+"""Predictor: stamps in memory to parameters with their uncertainties."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from astro_io.weights import WeightsEntry, file_sha256, resolve
+from cluster_cnn.calibration import LEVELS, Calibration
+from cluster_cnn.config import ModelConfig
+from cluster_cnn.heads import CLASS_OUTPUT, VISIBILITY_OUTPUT, posterior_of, visibility_of
+from cluster_cnn.model import FEATURES, build_model, with_features
+from cluster_cnn.normalise import StampScale, normalise_stamps
+from cluster_cnn.posteriors import Posterior, correlation
+from cluster_cnn.weights_file import Weights, assign_strictly, read_weights
+
+PROBABILITIES = (0.16, 0.5, 0.84)
+"""Quantiles that every prediction carries."""
+
+EDGE_SHARE = 0.01
+"""A median closer than this share of the trained range to its end is at the limit."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Estimates:
+    """What the network says of N stamps.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The P parameters.
+    quantiles : ndarray of float, shape (N, P, 3)
+        At `PROBABILITIES`, calibrated.
+    correlations : ndarray of float, shape (N, P, P)
+        Between parameters, in the network's own posterior.
+    p_cluster : ndarray of float, shape (N,)
+        Probability of being a star cluster; NaN if the network does not say.
+    entropy : ndarray of float, shape (N,)
+        Of that choice, in nats (largest: ln 2).
+    log_snr, log_snr_error : ndarray of float, shape (N,)
+        log10 of the signal to noise and its standard deviation; NaN if the network does not say.
+    distance : ndarray of float, shape (N,)
+        How unusual a stamp is: about 1 for those like the training set.
+    is_strange : ndarray of bool, shape (N,)
+        Farther than all but 1 in 1000 stamps of the training set.
+    is_at_limit : ndarray of bool, shape (N,)
+        A median lies at an end of the trained range.
+    """
+
+    names: tuple[str, ...]
+    quantiles: np.ndarray
+    correlations: np.ndarray
+    p_cluster: np.ndarray
+    entropy: np.ndarray
+    log_snr: np.ndarray
+    log_snr_error: np.ndarray
+    distance: np.ndarray
+    is_strange: np.ndarray
+    is_at_limit: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of stamps."""
+        return len(self.quantiles)
+
+    @property
+    def medians(self) -> np.ndarray:
+        """Return the medians, shape (N, P)."""
+        return self.quantiles[:, :, 1]
+
+
+class Predictor:
+    """A network with its weights, scale and calibration.
+
+    Parameters
+    ----------
+    weights : Weights
+    where : str
+        Name of the file for messages.
+    entry : WeightsEntry, optional
+        What the registry knows of it.
+    """
+
+    def __init__(
+        self, weights: Weights, *, where: str = "weights", entry: WeightsEntry | None = None
+    ) -> None:
+        model = build_model(weights.config)
+        assign_strictly(model, weights.tensors, where=where)
+        self._set_up(model, weights.config, weights.scale, weights.calibration)
+        self.metadata, self.entry, self.where = weights.metadata, entry, where
+        self.sha256 = entry.sha256 if entry else ""
+
+    def _set_up(
+        self,
+        model: keras.Model,
+        config: ModelConfig,
+        scale: StampScale,
+        calibration: Calibration,
+    ) -> None:
+        self.config, self.scale, self.calibration = config, scale, calibration
+        self._network = with_features(model)
+        # A compiled model predicts in fixed shapes; nothing is trained.
+        self._network.compile(jit_compile=keras.backend.backend() == "jax")
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Predictor:
+        """Load weights by registry name, file, or run folder, verified.
+
+        Raises
+        ------
+        InputNotFoundError, WeightsError
+            As `astro_io.weights.resolve` and `cluster_cnn.weights_file.read_weights`.
+        """
+        path, entry = resolve(name_or_path)
+        predictor = cls(read_weights(path), where=path.name, entry=entry)
+        predictor.sha256 = entry.sha256 if entry else file_sha256(path)
+        return predictor
+
+    @classmethod
+    def from_model(
+        cls,
+        model: keras.Model,
+        *,
+        config: ModelConfig,
+        scale: StampScale,
+        calibration: Calibration | None = None,
+    ) -> Predictor:
+        """Wrap a network in memory, for example one that has just been trained."""
+        predictor = cls.__new__(cls)
+        known = calibration or Calibration.identity(len(config.parameters))
+        predictor._set_up(model, config, scale, known)
+        predictor.metadata, predictor.entry = {}, None
+        predictor.where, predictor.sha256 = "memory", ""
+        return predictor
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Bands in channel order."""
+        return self.config.bands
+
+    @property
+    def stamp_size(self) -> int:
+        """Side of a stamp in pixels."""
+        return self.config.stamp_size
+
+    @property
+    def pixel_scale_arcsec(self) -> float:
+        """Pixel size of the training stamps; 0 where it is not known."""
+        return self.config.pixel_scale_arcsec or float(
+            self.metadata.get("pixel_scale_arcsec") or 0.0
+        )
+
+    @property
+    def zeropoint_mag(self) -> dict[str, float]:
+        """AB magnitude of one unit of flux of the training stamps, where known."""
+        return dict(self.metadata.get("zeropoint_mag") or {})
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts for metadata: file, hash, bands, network."""
+        return {
+            "weights": self.entry.name if self.entry else self.where,
+            "sha256": self.sha256,
+            "bands": list(self.bands),
+            "stamp_size": self.stamp_size,
+            "trunk": self.config.trunk,
+            "head": self.config.head,
+            "parameters": list(self.config.parameter_names),
+        }
+
+    def predict(
+        self, stamps: np.ndarray, bad: np.ndarray | None = None, *, batch_size: int = 64
+    ) -> Estimates:
+        """Predict the parameters of stamps.
+
+        Parameters
+        ----------
+        stamps : ndarray of float, shape (N, S, S, B)
+            Flux in the unit of the training set, the object in the middle.
+        bad : ndarray of bool, same shape, optional
+            Pixels without data.  Non-finite ones count as such.
+        batch_size : int
+
+        Returns
+        -------
+        Estimates
+            Zero stamps give zero rows.
+        """
+        parts = [
+            self.estimate(self.outputs(part))
+            for part in self._batches(stamps, bad, max(batch_size, 1))
+        ]
+        parts = parts or [self.estimate(self.outputs(normalise_stamps(stamps, self.scale)))]
+        if len(parts) == 1:
+            return parts[0]
+        joined = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in Estimates.__dataclass_fields__
+            if name != "names"
+        }
+        return Estimates(names=self.config.parameter_names, **joined)
+
+    def outputs(self, normalised: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the raw outputs and features of normalised stamps, as numpy.
+
+        Parameters
+        ----------
+        normalised : ndarray of float32, shape (N, S, S, B)
+            From `cluster_cnn.normalise.normalise_stamps`.
+        """
+        n = len(normalised)
+        if n == 0:
+            return {
+                name: np.zeros((0, *tensor.shape[1:]), np.float32)
+                for name, tensor in self._network.output.items()
+            }
+        padded = _padded(normalised)
+        raw = self._network.predict_on_batch(padded)
+        return {name: np.asarray(value)[:n] for name, value in raw.items()}
+
+    def posterior(self, outputs: dict[str, np.ndarray]) -> Posterior:
+        """Return the network's own posterior, before calibration."""
+        return posterior_of(self.config, outputs, self.calibration.spread)
+
+    def estimate(self, outputs: dict[str, np.ndarray]) -> Estimates:
+        """Turn raw outputs into calibrated estimates."""
+        posterior = self.posterior(outputs)
+        n = len(outputs[FEATURES])
+        levels = self.calibration.parameter_levels(np.array(PROBABILITIES))
+        quantiles = posterior.quantiles(levels)
+        p_cluster = self._p_cluster(outputs, n)
+        log_snr, error = self._visibility(outputs, n)
+        distance = self.calibration.distance(outputs[FEATURES].astype(np.float64))
+        return Estimates(
+            names=self.config.parameter_names,
+            quantiles=quantiles,
+            correlations=correlation(posterior.covariance()),
+            p_cluster=p_cluster,
+            entropy=binary_entropy(p_cluster),
+            log_snr=log_snr,
+            log_snr_error=error,
+            distance=distance,
+            is_strange=distance > self.calibration.largest_distance,
+            is_at_limit=self._at_limit(quantiles[:, :, 1]),
+        )
+
+    def _batches(
+        self, stamps: np.ndarray, bad: np.ndarray | None, batch_size: int
+    ) -> Iterator[np.ndarray]:
+        for first in range(0, len(stamps), batch_size):
+            part = slice(first, first + batch_size)
+            yield normalise_stamps(stamps[part], self.scale, None if bad is None else bad[part])
+
+    def _p_cluster(self, outputs: dict[str, np.ndarray], n: int) -> np.ndarray:
+        if CLASS_OUTPUT not in outputs:
+            return np.full(n, np.nan)
+        logit = outputs[CLASS_OUTPUT][:, 0].astype(np.float64) / self.calibration.temperature
+        return 0.5 * (1.0 + np.tanh(0.5 * logit))
+
+    def _visibility(self, outputs: dict[str, np.ndarray], n: int) -> tuple[np.ndarray, np.ndarray]:
+        if VISIBILITY_OUTPUT not in outputs:
+            return np.full(n, np.nan), np.full(n, np.nan)
+        mean, error = visibility_of(self.config, outputs[VISIBILITY_OUTPUT])
+        return mean, error * _width_factor(self.calibration.snr_levels)
+
+    def _at_limit(self, medians: np.ndarray) -> np.ndarray:
+        low = np.array([parameter.low for parameter in self.config.parameters])
+        high = np.array([parameter.high for parameter in self.config.parameters])
+        margin = EDGE_SHARE * (high - low)
+        return ((medians < low + margin) | (medians > high - margin)).any(axis=1)
+
+
+def binary_entropy(p: np.ndarray) -> np.ndarray:
+    """Return ``-p ln p - (1 - p) ln(1 - p)``, shape (N,); NaN stays NaN."""
+    from scipy.special import entr
+
+    return entr(p) + entr(1.0 - p)
+
+
+def _width_factor(levels: np.ndarray) -> float:
+    """Return by how much a Gaussian must be wider for its 68 % interval to hold 68 %."""
+    from scipy.special import ndtri
+
+    low, high = np.interp([0.158655, 0.841345], LEVELS, levels)
+    width = float(ndtri(np.clip(high, 1e-6, 1 - 1e-6)) - ndtri(np.clip(low, 1e-6, 1 - 1e-6)))
+    return max(width / 2.0, 1e-3)
+
+
+def _padded(stamps: np.ndarray) -> np.ndarray:
+    """Repeat the last stamp up to a power of two, so that few shapes are compiled."""
+    n = len(stamps)
+    size = 1 << (n - 1).bit_length()
+    return stamps if size == n else np.concatenate([stamps, np.repeat(stamps[-1:], size - n, 0)])
