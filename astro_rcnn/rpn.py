@@ -71,6 +71,8 @@ def propose(
     chosen = chosen * np.array(box_std, np.float32)
     boxes = decode_boxes(ops.take(anchors, best, axis=0), chosen)
     boxes = clip_boxes(boxes, (0.0, 0.0, 1.0, 1.0))
+    # A network that has diverged must come to its loss, which says so, and not to a wrong index.
+    boxes = ops.where(ops.isfinite(boxes), boxes, 0.0)
 
     def suppress(one_image):
         image_boxes, image_scores = one_image

@@ -55,7 +55,7 @@ PAIRS = (
     Pair(
         "hst-acs", "hst-acs", ("survey.exposure_factor=[1,1]", "clusters.probability=0",
         "effects.gaps.probability=0"), ("F814W",),
-        ("F814W=sky/hst/cosmos_acs_f814w_Cut_HST.fits",), 250, 8, 2,
+        ("F814W=sky/hst/cosmos_acs_f814w_Cut_HST.fits",), 250, 7, 2,
     ),
     Pair(
         "hst-wfc3", "hst-wfc3", ("survey.exposure_factor=[1,1]", "clusters.probability=1",

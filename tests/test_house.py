@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PACKAGES = ("astro_io", "simulate", "astro_rcnn")
+PACKAGES = ("astro_io", "simulate", "astro_rcnn", "cluster_cnn")
 HEAVY = ("tensorflow", "keras", "jax", "torch", "galsim", "imgaug", "cv2", "openvino", "dask")
 PROGRAMS = ("astro_rcnn", "simulate")
 COMMANDS = [

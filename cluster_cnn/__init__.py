@@ -1,0 +1,1 @@
+"""Networks that see star clusters: their age, mass, size and extinction, and their class."""

@@ -1,0 +1,383 @@
+"""astro_rcnn.trainer: runs that learn, stop, go on exactly, and leave usable files."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from tiny_network import TINY_MODEL, blob_scene, tiny_run, write_blobs
+from training_scenes import write_scenes
+
+from astro_io.errors import ConfigError, InputNotFoundError, OutputExistsError, WeightsError
+from astro_rcnn.averaging import load_averaged
+from astro_rcnn.checkpoint import latest_checkpoint, load_model_state, save_checkpoint
+from astro_rcnn.config import OptimizerConfig, StageConfig, TrainConfig
+from astro_rcnn.model import build_model
+from astro_rcnn.named_weights import named_variables
+from astro_rcnn.trainer import (
+    append_history,
+    compile_for_segment,
+    make_sequences,
+    segments,
+    train,
+)
+from astro_rcnn.weights_file import read_weights
+
+pytestmark = pytest.mark.backend
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+TWO_SEGMENTS = (
+    StageConfig(until_epoch=1, learning_rate=3e-3, layers="heads"),
+    StageConfig(until_epoch=3, learning_rate=1e-3, final_learning_rate=1e-4),
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    return write_blobs(tmp_path_factory.mktemp("sets") / "blobs.h5", 4)
+
+
+def run(config: TrainConfig, output: Path, **options) -> Path:
+    options = {"resume": False, "overwrite": False, "verbose": 0, **options}
+    return train(config, output, **options)
+
+
+@pytest.fixture(scope="module")
+def straight(dataset, tmp_path_factory) -> tuple[TrainConfig, Path]:
+    """A run of three epochs in two segments, with moving averages and validation."""
+    config = tiny_run(dataset, schedule=TWO_SEGMENTS)
+    config = replace(config, data=replace(config.data, validation=(str(dataset),)))
+    output = tmp_path_factory.mktemp("runs") / "straight"
+    run(config, output)
+    return config, output
+
+
+def read_history(output: Path) -> list[dict[str, float]]:
+    with (output / "history.csv").open(newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def assert_same_files(first: Path, second: Path) -> None:
+    """Compare two HDF5 files tensor by tensor."""
+    with h5py.File(first) as one, h5py.File(second) as other:
+        found: list[str] = []
+        one.visititems(lambda name, item: found.append(name))
+        for name in found:
+            if isinstance(one[name], h5py.Dataset):
+                np.testing.assert_allclose(
+                    other[name][()], one[name][()], rtol=1e-6, atol=1e-7, err_msg=name
+                )
+
+
+# === a whole run ===
+
+
+def test_a_run_leaves_its_files(straight):
+    _, output = straight
+    names = {path.name for path in output.iterdir()}
+    assert names == {
+        "checkpoints",
+        "config.toml",
+        "curves.png",
+        "history.csv",
+        "tensorboard",
+        "tiny.entry.toml",
+        "tiny.weights.h5",
+    }
+    assert {p.name for p in (output / "checkpoints").iterdir()} == {
+        "epoch_0002.h5",
+        "epoch_0003.h5",
+    }
+    assert len(list((output / "tensorboard").iterdir())) == 3
+
+
+def test_history_holds_every_loss_of_every_epoch(straight):
+    history = read_history(straight[1])
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    losses = {"loss", "rpn_class", "rpn_bbox", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask"}
+    assert losses | {f"val_{name}" for name in losses} <= set(history[0])
+    assert all(np.isfinite(list(row.values())).all() for row in history)
+    # The rate that the next step would have: the next stage's first, then a cosine's last.
+    rates = [row["learning_rate"] for row in history]
+    np.testing.assert_allclose(rates, [3e-3, 6.4e-4, 1e-4], rtol=0.15)
+
+
+def test_the_record_describes_the_weights(straight):
+    _, output = straight
+    entry = tomllib.loads((output / "tiny.entry.toml").read_text())["tiny"]
+    settings, tensors, metadata = read_weights(output / "tiny.weights.h5")
+    assert settings == TINY_MODEL and metadata["epoch"] == 3 and metadata["name"] == "tiny"
+    assert entry["bands"] == ["g", "r", "z"] and entry["training_set"] == "blobs.h5"
+    assert entry["n_parameters"] == sum(tensor.size for tensor in tensors.values())
+
+
+def test_heads_leave_the_trunk_alone(straight, dataset):
+    config, _ = straight
+    model = build_model(config.model, config.targets)
+    compile_for_segment(model, config, 0, "heads")
+    learning = {variable.path.split("/")[0] for variable in model.trainable_variables}
+    assert all(name.startswith(("fpn_", "rpn_", "mrcnn_")) for name in learning)
+    assert {"fpn_c5p5", "rpn_conv_shared", "mrcnn_mask"} <= learning
+    compile_for_segment(model, config, 1, "all")
+    learning = {variable.path.split("/")[0] for variable in model.trainable_variables}
+    assert {"stem_conv", "block5a_conv2", "fpn_p2"} <= learning
+
+
+def test_segments_join_stages_that_train_the_same_layers():
+    stages = (
+        StageConfig(until_epoch=2, layers="heads"),
+        StageConfig(until_epoch=5, layers="heads"),
+        StageConfig(until_epoch=7),
+        StageConfig(until_epoch=9),
+    )
+    assert list(segments(stages)) == [(0, 5, "heads"), (5, 9, "all")]
+
+
+# === going on ===
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2])
+def test_a_resumed_run_ends_as_an_uninterrupted_one(straight, tmp_path, stopped_after):
+    """Stopped at the end of a segment, and in the middle of one."""
+    config, output = straight
+    stages = tuple(replace(stage) for stage in config.schedule)
+    short = stages[:1] if stopped_after == 1 else (stages[0], replace(stages[1], until_epoch=2))
+    part = replace(config, schedule=short)
+    if stopped_after == 2:
+        # The same learning rates as in the whole run: stop it, rather than plan a shorter one.
+        part = config
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after_epoch(patch, stopped_after)
+        with pytest.raises(KeyboardInterrupt):
+            run(part, tmp_path)
+    assert latest_checkpoint(tmp_path / "checkpoints")[1] == stopped_after
+    run(config, tmp_path, resume=True)
+    for name in ("checkpoints/epoch_0003.h5", "tiny.weights.h5"):
+        assert_same_files(output / name, tmp_path / name)
+    for one, other in zip(read_history(output), read_history(tmp_path), strict=True):
+        del one["seconds"], other["seconds"]
+        assert one == pytest.approx(other, rel=1e-5)
+
+
+def stop_after_epoch(patch: pytest.MonkeyPatch, epoch: int) -> None:
+    """Interrupt as control-C does, once the files of an epoch are written."""
+    from astro_rcnn import trainer
+
+    write = trainer.save_checkpoint
+
+    def stopping(model, folder, **options):
+        write(model, folder, **options)
+        if options["epoch"] == epoch:
+            raise KeyboardInterrupt
+
+    patch.setattr(trainer, "save_checkpoint", stopping)
+
+
+def test_a_finished_run_finishes_again_alike(straight, tmp_path):
+    """--finish, and --resume of a run that has ended."""
+    config, output = straight
+    for option in ("finish", "resume"):
+        copy = shutil.copytree(output, tmp_path / option)
+        (copy / "tiny.weights.h5").unlink()
+        run(config, copy, **{option: True})
+        assert_same_files(output / "tiny.weights.h5", copy / "tiny.weights.h5")
+
+
+def test_there_is_nothing_to_finish_without_a_checkpoint(dataset, tmp_path):
+    with pytest.raises(ConfigError, match="no checkpoint to finish from. Train first"):
+        run(tiny_run(dataset), tmp_path, finish=True)
+
+
+def test_the_final_weights_are_the_averages(straight):
+    config, output = straight
+    model = build_model(config.model)
+    compile_for_segment(model, config, 1, "all")
+    newest, _ = latest_checkpoint(output / "checkpoints")
+    assert load_averaged(model, newest) == len(model.trainable_variables)
+    _, tensors, _ = read_weights(output / "tiny.weights.h5")
+    names = named_variables(model)
+    averaged = np.asarray(names["mrcnn_mask/kernel"])
+    np.testing.assert_allclose(tensors["mrcnn_mask/kernel"], averaged, rtol=1e-3, atol=1e-6)
+    load_model_state(model, newest)
+    assert not np.allclose(np.asarray(names["mrcnn_mask/kernel"]), averaged, rtol=1e-3)
+
+
+def test_another_network_cannot_go_on_with_a_run(straight, tmp_path):
+    config, output = straight
+    copy = shutil.copytree(output, tmp_path / "run")
+    other = replace(config, model=replace(TINY_MODEL, mask_head_depth=2))
+    with pytest.raises(WeightsError, match=r"epoch_0003\.h5\[model\]: 6 tensors differ .* output"):
+        run(other, copy, resume=True)
+    wider = replace(config, model=replace(TINY_MODEL, mask_head_width=9))
+    with pytest.raises(WeightsError, match=r"mrcnn_mask.* has shape .* expected"):
+        run(wider, copy, resume=True)
+
+
+def test_checkpoints_keep_the_newest(straight, tmp_path):
+    config, _ = straight
+    model = build_model(config.model)
+    compile_for_segment(model, config, 0, "heads")
+    model.optimizer.build(model.trainable_variables)
+    for epoch in (1, 2, 9, 10):
+        save_checkpoint(model, tmp_path, epoch=epoch)
+    assert {path.name for path in tmp_path.iterdir()} == {"epoch_0009.h5", "epoch_0010.h5"}
+    assert latest_checkpoint(tmp_path) == (tmp_path / "epoch_0010.h5", 10)
+    assert latest_checkpoint(tmp_path / "none") is None
+
+
+# === refusals ===
+
+
+def test_a_run_that_is_there_is_not_touched(straight):
+    config, output = straight
+    before = (output / "history.csv").read_text()
+    with pytest.raises(OutputExistsError, match="holds a run. Pass --resume .* --overwrite"):
+        run(config, output)
+    assert (output / "history.csv").read_text() == before
+
+
+def test_overwriting_removes_the_run_and_nothing_else(straight, tmp_path):
+    config, output = straight
+    copy = shutil.copytree(output, tmp_path / "run")
+    (copy / "notes.txt").write_text("mine")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after_epoch(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, copy, overwrite=True)
+    assert (copy / "notes.txt").read_text() == "mine"
+    assert len(read_history(copy)) == 1
+    assert {p.name for p in (copy / "checkpoints").iterdir()} == {"epoch_0001.h5"}
+    assert not (copy / "tiny.entry.toml").exists()
+
+
+def test_a_bad_request_leaves_the_old_run_alone(straight, tmp_path):
+    config, output = straight
+    copy = shutil.copytree(output, tmp_path / "run")
+    missing = replace(config, data=replace(config.data, training=("none.h5",)))
+    with pytest.raises(InputNotFoundError, match=r"none\.h5"):
+        run(missing, copy, overwrite=True)
+    wrong = replace(config, init=str(tmp_path / "none.h5"))
+    with pytest.raises(InputNotFoundError, match=r"none\.h5"):
+        run(wrong, copy, overwrite=True)
+    assert len(read_history(copy)) == 3 and (copy / "tiny.weights.h5").exists()
+
+
+def test_crops_that_the_pyramid_does_not_divide_are_refused(dataset, tmp_path):
+    config = tiny_run(dataset)
+    odd = replace(config, data=replace(config.data, crop=48))
+    with pytest.raises(ConfigError, match="multiples of 32 px; found 48x48 px. Set data.crop"):
+        run(odd, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_needs_a_set(tmp_path):
+    with pytest.raises(ConfigError, match="no training set. Name one: --set data.training=PATH"):
+        run(TrainConfig(), tmp_path)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_epochs_before(straight, tmp_path):
+    config, output = straight
+    copy = shutil.copytree(output, tmp_path / "run")
+    wild = StageConfig(until_epoch=4, learning_rate=1e30)
+    optimizer = OptimizerConfig(name="sgd", clip_norm=0.0)
+    start = replace(config, init=str(copy / "tiny.weights.h5"), optimizer=optimizer)
+    diverging = replace(start, schedule=(wild,), steps_per_epoch=3)
+    with pytest.raises(
+        ConfigError, match="the loss is (nan|inf) in epoch 1; .* Lower learning_rate"
+    ):
+        run(diverging, tmp_path / "wild")
+    assert not (tmp_path / "wild" / "checkpoints").exists()
+    assert not (tmp_path / "wild" / "tiny.weights.h5").exists()
+
+
+def test_history_forgets_the_epochs_of_an_abandoned_try(tmp_path):
+    path = tmp_path / "history.csv"
+    for epoch in (1, 2, 3):
+        append_history(path, {"epoch": epoch, "loss": 1.0 / epoch})
+    rows = append_history(path, {"epoch": 2, "loss": 7.0, "val_loss": 8.0})
+    assert [(row["epoch"], row["loss"]) for row in rows] == [(1, 1.0), (2, 7.0)]
+    header, first, second = path.read_text().splitlines()
+    assert (header, first, second) == ("epoch,loss,val_loss", "1.0,1.0,", "2,7.0,8.0")
+
+
+# === learning ===
+
+
+def test_a_tiny_network_overfits_two_images(tmp_path):
+    sources = [(16, 20, 1.3), (44, 18, 2.6), (30, 46, 1.5)], [(20, 40, 2.4), (46, 30, 1.4)]
+    path = write_scenes(
+        tmp_path / "two.h5", [blob_scene(blobs, index=i) for i, blobs in enumerate(sources)]
+    )
+    config = tiny_run(path, steps_per_epoch=1)
+    config = replace(
+        config,
+        data=replace(config.data, augmentation="none"),
+        optimizer=OptimizerConfig(name="adamw"),
+        schedule=(StageConfig(until_epoch=1, learning_rate=1e-2),),
+    )
+    model = build_model(config.model, config.targets, seed=0)
+    compile_for_segment(model, config, 0, "all")
+    training, _ = make_sequences(config)
+    (batch,) = training[0]
+    losses = []
+    for _ in range(60):
+        model.reset_metrics()
+        losses.append(float(model.train_on_batch(batch, return_dict=True)["loss"]))
+    training.close()
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:3])
+
+
+# === without the other backend ===
+
+ALONE = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "torch"):
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Block())
+from pathlib import Path
+import numpy as np
+from tiny_network import tiny_run, write_blobs
+from astro_rcnn.config import StageConfig
+from astro_rcnn.detector import Detector
+from astro_rcnn.trainer import train
+
+folder = Path(sys.argv[1])
+config = tiny_run(write_blobs(folder / "set.h5", 2), schedule=(StageConfig(until_epoch=1),))
+weights = train(config, folder / "run", resume=False, overwrite=False, verbose=0)
+pixels = np.random.default_rng(0).normal(100, 1, (40, 70, 3)).astype(np.float32)
+found = Detector.load(weights, min_confidence=0.0).detect(pixels)
+print(len(found), "tensorflow" in sys.modules, found.boxes.shape[1])
+"""
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="of the JAX backend")
+def test_jax_trains_and_detects_where_tensorflow_cannot_be_imported(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", ALONE, str(tmp_path)],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert result.returncode == 0, result.stderr
+    n_found, has_tensorflow, n_columns = result.stdout.split()
+    assert int(n_found) > 0 and has_tensorflow == "False" and n_columns == "4"
