@@ -86,7 +86,7 @@ def _assemble(planes: list[Plane], name: str, align: Align) -> SkyImage:
     """Read the planes one by one into a channels-last array, on one grid."""
     height, width = planes[0].shape
     bands = tuple(str(plane.band) for plane in planes)
-    all_wcs = [_celestial_wcs(plane) for plane in planes]
+    all_wcs = [celestial_wcs(plane) for plane in planes]
     preferred = all_wcs[reference_index(bands)]
     reference = next((wcs for wcs in (preferred, *all_wcs) if wcs is not None), None)
     pixels = np.empty((height, width, len(planes)), np.float32)
@@ -162,7 +162,7 @@ def _check_shapes(planes: list[Plane]) -> None:
         )
 
 
-def _celestial_wcs(plane: Plane) -> WCS | None:
+def celestial_wcs(plane: Plane) -> WCS | None:
     """Return the sky coordinates of a plane, or None where the header has none that work."""
     from astropy.io.fits import Header
     from astropy.wcs import WCS, WcsError
