@@ -1,6 +1,7 @@
-"""Command: simulate star clusters in star fields, with age, mass, size and extinction known.
+"""Command: simulate star clusters in star fields, with age, mass, size, extinction, class known.
 
 ``python -m simulate.clusters --preset phat --n 10000 --seed 1 --output train.h5 --workers 2``
+``python -m simulate.clusters --preset phangs --task classes --n 20000 --seed 1 --output train.h5``
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from simulate.star_clusters.backgrounds import MosaicBackgrounds
     from simulate.star_clusters.config import ClusterSetConfig
 
+TASKS = ("parameters", "classes")
 _HDF5_SUFFIXES = (".h5", ".hdf5")
 _AVOID_RADIUS_ARCSEC = 3.0
 
@@ -42,6 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"{', '.join(preset_names())}, or a .toml file",
     )
     parser.add_argument("--n", type=int, required=True, help="number of objects")
+    parser.add_argument(
+        "--task",
+        choices=TASKS,
+        default=TASKS[0],
+        help="clusters with known parameters, or objects of the four classes",
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="K", help="processes")
     parser.add_argument(
         "--background",
@@ -118,7 +126,9 @@ def _write_set(path: Path, config: ClusterSetConfig, args: argparse.Namespace) -
 
     from astro_io.cluster_set import ClusterSetWriter
     from astro_io.provenance import provenance
+    from simulate.star_clusters.class_mock import ClassMockMaker
     from simulate.star_clusters.columns import truth_table
+    from simulate.star_clusters.mock import MockMaker
     from simulate.star_clusters.pool import BLOCK, make_blocks
 
     bands = config.instrument.bands
@@ -132,13 +142,20 @@ def _write_set(path: Path, config: ClusterSetConfig, args: argparse.Namespace) -
         overwrite=args.overwrite,
     ) as writer:
         todo = range(writer.n_done, args.n)
+        has_classes = args.task == "classes"
         blocks = make_blocks(
-            config, seed=args.seed, indices=todo, workers=args.workers, backgrounds=backgrounds
+            config,
+            seed=args.seed,
+            indices=todo,
+            workers=args.workers,
+            backgrounds=backgrounds,
+            maker=ClassMockMaker if has_classes else MockMaker,
         )
         n_blocks = -(-len(todo) // BLOCK)
         for block in progress(blocks, description="clusters", total=n_blocks, unit="block"):
             stamps = np.stack([mock.stamp for mock in block])
-            writer.append(stamps, truth_table([mock.row for mock in block], bands))
+            rows = truth_table([m.row for m in block], bands, has_classes=has_classes)
+            writer.append(stamps, rows)
     return len(todo)
 
 
@@ -163,14 +180,19 @@ def _attributes(config: ClusterSetConfig, args: argparse.Namespace) -> dict[str,
     """Return what identifies the set."""
     from astro_io.config import config_to_dict
 
+    settings = config_to_dict(config)
+    if args.task == "parameters":
+        del settings["classes"]  # says nothing about this set
     attributes: dict[str, Any] = {
         "preset": args.preset,
         "seed": args.seed,
         "unit": "electron / s",
         "pixel_scale_arcsec": config.instrument.pixel_scale_arcsec,
         "zeropoint_mag": list(config.instrument.zeropoint_mag),
-        "config": config_to_dict(config),
+        "config": settings,
     }
+    if args.task == "classes":
+        attributes["task"] = args.task
     if args.background:
         attributes["background"] = [Path(str(name)).name for name in args.background]
         attributes["avoid"] = [Path(name).name for name in args.avoid]

@@ -32,16 +32,28 @@ _MORE: Columns = {
     "seed": ("int64", "", "of the object's own random numbers"),
 }
 
+_OF_CLASSES: Columns = {
+    "kind": ("str", "", "symmetric, asymmetric, association, or what of class 4"),
+    "class_human": ("int16", "", "class as a human labels it: wrong as often as humans disagree"),
+    "n_peaks": ("int16", "", "peaks of the noiseless image; 0 in class 4"),
+    "asymmetry": ("float32", "", "of the noiseless image under half a turn"),
+    "elongation": ("float32", "", "one minus the axis ratio of the noiseless image"),
+}
+"""Columns of ``--task classes`` alone."""
 
-def column_notes(bands: Sequence[str]) -> Columns:
+
+def column_notes(bands: Sequence[str], *, has_classes: bool = False) -> Columns:
     """Return dtype, unit and meaning of every column of a set in these bands."""
     magnitudes = {
         f"mag_{band}": ("float32", "mag", "whole object, AB, extinction included") for band in bands
     }
-    return {**CLUSTER_COLUMNS, **_MORE, **magnitudes}
+    of_classes = _OF_CLASSES if has_classes else {}
+    return {**CLUSTER_COLUMNS, **_MORE, **of_classes, **magnitudes}
 
 
-def truth_table(rows: Sequence[dict[str, Any]], bands: Sequence[str]) -> Table:
+def truth_table(
+    rows: Sequence[dict[str, Any]], bands: Sequence[str], *, has_classes: bool = False
+) -> Table:
     """Return the truth of a block of mocks.
 
     Parameters
@@ -49,6 +61,8 @@ def truth_table(rows: Sequence[dict[str, Any]], bands: Sequence[str]) -> Table:
     rows : sequence of dict
         From `simulate.star_clusters.mock.Mock`; a missing value becomes NaN, 0 or ``""``.
     bands : sequence of str
+    has_classes : bool
+        Of the four-class set.
 
     Returns
     -------
@@ -57,7 +71,7 @@ def truth_table(rows: Sequence[dict[str, Any]], bands: Sequence[str]) -> Table:
     from astropy.table import Column, Table
 
     table = Table()
-    for name, (kind, unit, meaning) in column_notes(bands).items():
+    for name, (kind, unit, meaning) in column_notes(bands, has_classes=has_classes).items():
         missing: Any = {"f": np.nan, "i": 0, "s": ""}[kind[0]]
         values = np.array([row.get(name, missing) for row in rows], dtype=kind)
         table[name] = Column(values, unit=unit or None, description=meaning)

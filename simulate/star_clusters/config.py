@@ -11,6 +11,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from astro_io.errors import ConfigError
+from simulate.star_clusters.class_config import ClassesConfig
 from simulate.star_clusters.extinction import CURVES
 from simulate.star_clusters.filters import get_filters
 
@@ -302,6 +303,7 @@ class ClusterSetConfig:
     isochrones: IsochroneConfig = default(default_factory=IsochroneConfig)
     extinction: ExtinctionConfig = default(default_factory=ExtinctionConfig)
     grid: GridConfig = default(default_factory=GridConfig)
+    classes: ClassesConfig = default(default_factory=ClassesConfig)
 
     def __post_init__(self) -> None:
         """Check what concerns two sections."""

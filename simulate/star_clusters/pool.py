@@ -35,6 +35,7 @@ def make_blocks(
     indices: range,
     workers: int,
     backgrounds: MosaicBackgrounds | None = None,
+    maker: type[MockMaker] = MockMaker,
 ) -> Iterator[Block]:
     """Make mocks in blocks; the results do not depend on the number of workers.
 
@@ -48,6 +49,8 @@ def make_blocks(
         Processes; 1 works in this one.
     backgrounds : MosaicBackgrounds, optional
         Real mosaics; they stay in this process, which sends the workers their pieces.
+    maker : type
+        What makes a mock.
 
     Yields
     ------
@@ -62,15 +65,15 @@ def make_blocks(
     starts = range(indices.start, indices.stop, BLOCK)
     blocks = deque(range(start, min(start + BLOCK, indices.stop)) for start in starts)
     if workers == 1 or len(blocks) < 2:
-        maker = MockMaker(config)
+        own = maker(config)
         for block in blocks:
-            yield _make_block(maker, seed, block, _cut(backgrounds, seed, block))
+            yield _make_block(own, seed, block, _cut(backgrounds, seed, block))
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     running: deque[Future[Block]] = deque()
     with ProcessPoolExecutor(
-        min(workers, len(blocks)), mp_context=context, initializer=_start, initargs=(config,)
+        min(workers, len(blocks)), mp_context=context, initializer=_start, initargs=(config, maker)
     ) as pool:
         try:
             while blocks or running:
@@ -98,10 +101,10 @@ def _cut(backgrounds: MosaicBackgrounds | None, seed: int, block: range) -> list
     ]
 
 
-def _start(config: ClusterSetConfig) -> None:
+def _start(config: ClusterSetConfig, maker: type[MockMaker]) -> None:
     """Prepare a worker."""
     global _maker
-    _maker = MockMaker(config)
+    _maker = maker(config)
 
 
 def _work(seed: int, block: range, pieces: list[np.ndarray] | None) -> Block:
