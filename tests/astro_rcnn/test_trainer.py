@@ -108,9 +108,10 @@ def test_history_holds_every_loss_of_every_epoch(straight):
     losses = {"loss", "rpn_class", "rpn_bbox", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask"}
     assert losses | {f"val_{name}" for name in losses} <= set(history[0])
     assert all(np.isfinite(list(row.values())).all() for row in history)
-    # The rate that the next step would have: the next stage's first, then a cosine's last.
+    # The rate that the next step would have: the first of the second stage, its cosine at step 3
+    # of 0 to 5 (1e-4 + 9e-4 (1 + cos(0.6 pi)) / 2), its last.
     rates = [row["learning_rate"] for row in history]
-    np.testing.assert_allclose(rates, [3e-3, 6.4e-4, 1e-4], rtol=0.15)
+    np.testing.assert_allclose(rates, [1e-3, 4.11e-4, 1e-4], rtol=1e-3)
 
 
 def test_the_record_describes_the_weights(straight):
@@ -151,16 +152,10 @@ def test_segments_join_stages_that_train_the_same_layers():
 def test_a_resumed_run_ends_as_an_uninterrupted_one(straight, tmp_path, stopped_after):
     """Stopped at the end of a segment, and in the middle of one."""
     config, output = straight
-    stages = tuple(replace(stage) for stage in config.schedule)
-    short = stages[:1] if stopped_after == 1 else (stages[0], replace(stages[1], until_epoch=2))
-    part = replace(config, schedule=short)
-    if stopped_after == 2:
-        # The same learning rates as in the whole run: stop it, rather than plan a shorter one.
-        part = config
     with pytest.MonkeyPatch.context() as patch:
         stop_after_epoch(patch, stopped_after)
         with pytest.raises(KeyboardInterrupt):
-            run(part, tmp_path)
+            run(config, tmp_path)
     assert latest_checkpoint(tmp_path / "checkpoints")[1] == stopped_after
     run(config, tmp_path, resume=True)
     for name in ("checkpoints/epoch_0003.h5", "tiny.weights.h5"):
@@ -217,7 +212,7 @@ def test_another_network_cannot_go_on_with_a_run(straight, tmp_path):
     config, output = straight
     copy = shutil.copytree(output, tmp_path / "run")
     other = replace(config, model=replace(TINY_MODEL, mask_head_depth=2))
-    with pytest.raises(WeightsError, match=r"epoch_0003\.h5\[model\]: 6 tensors differ .* output"):
+    with pytest.raises(WeightsError, match=r"epoch_0003\.h5\[model\]: 6 tensors differ .*--output"):
         run(other, copy, resume=True)
     wider = replace(config, model=replace(TINY_MODEL, mask_head_width=9))
     with pytest.raises(WeightsError, match=r"mrcnn_mask.* has shape .* expected"):
