@@ -213,13 +213,7 @@ class ClusterSequence(keras.utils.PyDataset):
         self.max_shift_px = min(max_shift_px, source.margin_px)
         self.steps = steps or -(-len(self.rows) // batch_size)
         self.epoch = 0
-        self.targets, self.weights = make_targets(
-            model,
-            source.parameters(model.parameter_names)[self.rows],
-            source.is_cluster()[self.rows],
-            source.log_snr()[self.rows],
-            min_snr=min_snr,
-        )
+        self.targets, self.weights = self.read_truth(model, min_snr)
         self._cache = _StampCache(model, len(self.rows), 0 if self.max_shift_px else cache_mb)
         self._ahead = ThreadPoolExecutor(1, "batch")
         self._pending: dict[tuple[int, int], Future] = {}
@@ -243,6 +237,26 @@ class ClusterSequence(keras.utils.PyDataset):
             self._pending[following] = self._ahead.submit(self._make, *following)
         return batch
 
+    def read_truth(
+        self, model: ModelConfig, min_snr: float
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Return targets and weights of all `rows`; see `cluster_cnn.heads.make_targets`."""
+        return make_targets(
+            model,
+            self.source.parameters(model.parameter_names)[self.rows],
+            self.source.is_cluster()[self.rows],
+            self.source.log_snr()[self.rows],
+            min_snr=min_snr,
+        )
+
+    def vary(self, stamps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return stamps turned, mirrored, with bands left out, as the settings say."""
+        if self.augmentation:
+            stamps = turn_and_mirror(stamps, rng)
+        if self.band_dropout > 0:
+            stamps = blank_bands(stamps, self.band_dropout, rng)
+        return stamps
+
     def epoch_callback(self) -> keras.callbacks.Callback:
         """Return a callback that keeps `epoch` at the number of the epoch that `fit` is in."""
         return keras.callbacks.LambdaCallback(
@@ -258,11 +272,7 @@ class ClusterSequence(keras.utils.PyDataset):
             raise IndexError(f"batch {index} of {len(self)}")
         places = self._places(epoch, index)
         rng = np.random.default_rng([self.seed, epoch if self.shuffle else 0, index, 1])
-        stamps = self._stamps(places, rng)
-        if self.augmentation:
-            stamps = turn_and_mirror(stamps, rng)
-        if self.band_dropout > 0:
-            stamps = blank_bands(stamps, self.band_dropout, rng)
+        stamps = self.vary(self.read_stamps(places, rng), rng)
         return (
             stamps,
             {name: values[places] for name, values in self.targets.items()},
@@ -282,7 +292,8 @@ class ClusterSequence(keras.utils.PyDataset):
             result[rounds == number] = order[place[rounds == number]]
         return result
 
-    def _stamps(self, places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def read_stamps(self, places: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return normalised stamps of some places in `rows`, shifted as the settings say."""
         if self.max_shift_px:
             shifts = rng.integers(-self.max_shift_px, self.max_shift_px + 1, (len(places), 2))
             return normalise_stamps(self.source.read(self.rows[places], shifts), self.scale)
