@@ -31,16 +31,27 @@ def write_fits(path: Path, table: QTable) -> None:
             hdu.columns[name].unit = _unit_text(unit)
         if meaning:
             hdu.header[f"TCOMM{i}"] = meaning
-    for flag, meaning in FLAG_MEANINGS.items():
-        if "flags" in table.colnames:
-            bit = int(flag).bit_length() - 1
-            hdu.header[f"FLAG{bit}"] = (str(flag.name), f"{int(flag)}: {meaning}"[:45])
+    for name, value, meaning in _flag_notes(table) if "flags" in table.colnames else ():
+        bit = value.bit_length() - 1
+        hdu.header[f"FLAG{bit}"] = (name, f"{value}: {meaning}"[:45])
     for key, value in table.meta.items():
         if _is_card(key, value) and key.upper() not in hdu.header:
             hdu.header[key.upper()] = value
     hdu.header.add_comment(f"{_METADATA_CARD} holds all metadata as JSON")
     hdu.header[_METADATA_CARD] = json.dumps(_json_ready(table.meta))
     fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+
+
+def _flag_notes(table: QTable) -> list[tuple[str, int, str]]:
+    """Return name, value and meaning of the bits of ``flags``.
+
+    Those of ``meta["flag_meanings"]`` (name to value and meaning), else those of a source
+    catalogue.
+    """
+    own = table.meta.get("flag_meanings")
+    if own:
+        return [(str(name), int(value), str(text)) for name, (value, text) in own.items()]
+    return [(str(flag.name), int(flag), text) for flag, text in FLAG_MEANINGS.items()]
 
 
 def _is_card(key: str, value: Any) -> bool:

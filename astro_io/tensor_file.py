@@ -73,6 +73,15 @@ def write_tensors(
             group.create_dataset(name, data=stored, **packed)
 
 
+def read_format(path: str | Path) -> str:
+    """Return the layout that a file names, empty where it names none or is no HDF5 file."""
+    try:
+        with h5py.File(path, "r") as file:
+            return str(file.attrs.get("format", ""))
+    except OSError:
+        return ""
+
+
 def read_tensors(path: str | Path, *, format: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what `write_tensors` wrote.
 

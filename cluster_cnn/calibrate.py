@@ -10,6 +10,7 @@ from cluster_cnn.calibration import Calibration, fit_temperature, level_table, w
 from cluster_cnn.data import ClusterSequence
 from cluster_cnn.heads import CLASS_OUTPUT, VISIBILITY_OUTPUT, visibility_of
 from cluster_cnn.model import FEATURES
+from cluster_cnn.posteriors import Posterior
 from cluster_cnn.predictor import Predictor
 
 
@@ -51,9 +52,20 @@ def measure_calibration(predictor: Predictor, sequence: ClusterSequence) -> Cali
         n_stamps=int(known.sum()),
     )
     predictor.calibration = partly
-    pit = predictor.posterior(of_clusters).cdf(truth[known])
-    levels = np.stack([level_table(pit[:, p]) for p in range(n_parameters)])
-    return Calibration(**{**vars(partly), "levels": levels})
+    posterior = predictor.posterior(of_clusters)
+    levels = _levels(posterior, truth[known])
+    known_levels = {
+        name: _levels(posterior.given(p, truth[known][:, p]), np.delete(truth[known], p, axis=1))
+        for p, name in enumerate(predictor.config.parameter_names)
+        if n_parameters > 1
+    }
+    return Calibration(**{**vars(partly), "levels": levels, "known_levels": known_levels})
+
+
+def _levels(posterior: Posterior, truth: np.ndarray) -> np.ndarray:
+    """Return the level table of each parameter, shape (P, L)."""
+    pit = posterior.cdf(truth)
+    return np.stack([level_table(pit[:, p]) for p in range(truth.shape[1])])
 
 
 def _all_outputs(predictor: Predictor, sequence: ClusterSequence) -> dict[str, np.ndarray]:

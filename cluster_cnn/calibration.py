@@ -5,7 +5,7 @@ Everything is measured on stamps that training did not see and kept with the wei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,8 @@ class Calibration:
     levels : ndarray of float, shape (P, L)
         For each of `LEVELS`, the level in the network's marginal posterior below which that
         share of the truth lies (Kuleshov, Fenner & Ermon 2018, ICML, arXiv 1807.00263).
+    known_levels : dict of str to ndarray of float, shape (P - 1, L)
+        The same where a parameter is known, for the others.
     snr_levels : ndarray of float, shape (L,)
         The same for the visibility.
     temperature : float
@@ -46,6 +48,7 @@ class Calibration:
     """
 
     levels: np.ndarray
+    known_levels: dict[str, np.ndarray] = field(default_factory=dict)
     snr_levels: np.ndarray = field(default_factory=lambda: LEVELS.copy())
     temperature: float = 1.0
     spread: np.ndarray | None = None
@@ -63,6 +66,7 @@ class Calibration:
         """Return plain values, ready for JSON."""
         return {
             "levels": self.levels.round(6).tolist(),
+            "known_levels": {k: v.round(6).tolist() for k, v in self.known_levels.items()},
             "snr_levels": self.snr_levels.round(6).tolist(),
             "temperature": self.temperature,
             "spread": None if self.spread is None else self.spread.tolist(),
@@ -84,8 +88,10 @@ class Calibration:
         if not parts["feature_mean"].size:
             parts["feature_whitening"] = np.zeros((0, 0))
         limit = values["largest_distance"]
+        known = values.get("known_levels", {})
         return cls(
             **parts,
+            known_levels={name: np.asarray(rows, float) for name, rows in known.items()},
             temperature=float(values["temperature"]),
             spread=None if values["spread"] is None else np.asarray(values["spread"], float),
             largest_distance=np.inf if limit is None else float(limit),
@@ -100,7 +106,25 @@ class Calibration:
         probabilities : ndarray of float, shape (Q,)
             Wanted, for example 0.16, 0.5, 0.84.
         """
-        return np.stack([np.interp(probabilities, LEVELS, row) for row in self.levels])
+        return _interpolated(self.levels, probabilities)
+
+    def levels_given(self, name: str, place: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Return `parameter_levels` for the case that one parameter is known.
+
+        Parameters
+        ----------
+        name : str
+            The parameter that is known.
+        place : int
+            Which one it is.
+
+        Returns
+        -------
+        callable
+            Gives levels of shape (P - 1, Q); those of the general case where none were measured.
+        """
+        table = self.known_levels.get(name, np.delete(self.levels, place, axis=0))
+        return lambda probabilities: _interpolated(table, probabilities)
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Return how far features are from those of the calibration stamps, shape (N,).
@@ -111,6 +135,10 @@ class Calibration:
             return np.zeros(len(features))
         white = (features - self.feature_mean) @ self.feature_whitening
         return np.sqrt((white**2).mean(axis=1))
+
+
+def _interpolated(table: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    return np.stack([np.interp(probabilities, LEVELS, row) for row in table])
 
 
 def level_table(pit: np.ndarray) -> np.ndarray:

@@ -16,11 +16,11 @@ from astro_io.errors import ConfigError
 TRUNKS = ("compact", "paper1", "resnet50")
 
 PARAMETER_MEANINGS: dict[str, tuple[str, str]] = {
-    "log_age": ("dex(yr)", "log10 of the age in years"),
-    "log_mass": ("dex(solMass)", "log10 of the initial mass in solar masses"),
+    "log_age": ("", "log10 of the age in years"),
+    "log_mass": ("", "log10 of the initial mass in solar masses"),
     "av": ("mag", "extinction in V"),
-    "log_radius": ("dex(arcsec)", "log10 of the projected half-light radius in arcsec"),
-    "log_metallicity": ("dex", "log10 of the mass fraction of metals"),
+    "log_radius": ("", "log10 of the projected half-light radius in arcsec"),
+    "log_metallicity": ("", "log10 of the mass fraction of metals"),
 }
 """Unit and meaning of everything that a network can be asked for."""
 
@@ -93,7 +93,8 @@ class ModelConfig:
     trunk : {"compact", "paper1", "resnet50"}
         Our residual network; the small one of Paper I; the 50 layers of Paper II.
     widths, blocks : tuple of int
-        Channels and residual blocks of each stage (``compact`` and ``paper1``).
+        Channels and residual blocks of each stage (``compact`` and ``paper1``); without blocks,
+        a stage is the stem alone.
     has_photometry : bool
         Give the head sums in concentric rings beside the features of the trunk.
     head : {"mixture", "bins", "point"}
@@ -104,8 +105,8 @@ class ModelConfig:
         Parameters that share a binned head; empty: all share one.
     n_components : int
         Gaussians in the mixture.
-    head_width : int
-        Units of the dense layer before the outputs.
+    head_width, head_layers : int
+        Units of each dense layer before the outputs, and their number.
     dropout : float
         Share of these units left out in training.
     has_class, has_visibility : bool
@@ -122,14 +123,15 @@ class ModelConfig:
     scale: Literal["band", "common"] = "band"
     background: Literal["border", "none"] = "border"
     trunk: Literal["compact", "paper1", "resnet50"] = "compact"
-    widths: tuple[int, ...] = (32, 64, 96, 128)
-    blocks: tuple[int, ...] = (1, 2, 2, 1)
+    widths: tuple[int, ...] = (24, 48, 96, 128)
+    blocks: tuple[int, ...] = (0, 1, 1, 1)
     has_photometry: bool = True
     head: Literal["mixture", "bins", "point"] = "mixture"
     parameters: tuple[ParameterConfig, ...] = DEFAULT_PARAMETERS
     joint: tuple[tuple[str, ...], ...] = ()
     n_components: int = 8
     head_width: int = 256
+    head_layers: int = 2
     dropout: float = 0.0
     has_class: bool = True
     has_visibility: bool = True
@@ -158,9 +160,13 @@ class ModelConfig:
             raise ConfigError(
                 f"[model]: joint must hold each of {', '.join(names)} once; found {self.joint}."
             )
-        if self.n_components < 1 or self.head_width < 1 or not 0 <= self.dropout < 1:
+        if (
+            min(self.n_components, self.head_width, self.head_layers) < 1
+            or not 0 <= self.dropout < 1
+        ):
             raise ConfigError(
-                "[model]: n_components and head_width must be positive, dropout in 0..1."
+                "[model]: n_components, head_width and head_layers must be positive, dropout in "
+                "0..1."
             )
         if self.softening <= 0:
             raise ConfigError(f"[model]: softening must be positive; found {self.softening}.")
@@ -254,6 +260,8 @@ class TrainConfig:
 
     Attributes
     ----------
+    task : {"parameters"}
+        What is learnt; the key by which ``cluster_cnn.train`` chooses the trainer.
     name : str
         Name of the weights that come out.
     init : str
@@ -267,6 +275,7 @@ class TrainConfig:
         Weights of these losses beside that of the parameters.
     """
 
+    task: Literal["parameters"] = "parameters"
     name: str = "cluster-phat"
     init: str = "random"
     epochs: int = 20

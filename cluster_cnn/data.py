@@ -43,6 +43,8 @@ class StampSource:
         0 where the sets do not say.
     zeropoint_mag : dict of str to float
         AB magnitude of one unit of flux, where the sets say.
+    attributes : dict
+        Of the first set.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class StampSource:
         self.pixel_scale_arcsec = self._agreed("pixel_scale_arcsec", scales)
         points = [_zeropoints(reader, self.bands) for reader in self._sets]
         self.zeropoint_mag = self._agreed("zeropoint_mag", points)
+        self.attributes = self._sets[0].attributes
 
     def __len__(self) -> int:
         """Return the number of stamps in all sets."""

@@ -34,9 +34,12 @@ def build_model(config: ModelConfig, *, seed: int = 0) -> keras.Model:
     x = _trunk(stamps, config)
     if config.has_photometry:
         x = layers.Concatenate(name="with_photometry")([x, _photometry(stamps, config)])
-    x = layers.Dense(config.head_width, use_bias=False, name="head")(x)
-    x = layers.BatchNormalization(momentum=0.98, epsilon=1e-3, name="head_bn")(x)
-    x = layers.ReLU(name=FEATURES)(x)
+    for i in range(config.head_layers):
+        is_last = i == config.head_layers - 1
+        name = "head" if is_last else f"head_{i + 1}"
+        x = layers.Dense(config.head_width, use_bias=False, name=name)(x)
+        x = layers.BatchNormalization(momentum=0.98, epsilon=1e-3, name=f"{name}_bn")(x)
+        x = layers.ReLU(name=FEATURES if is_last else f"{name}_relu")(x)
     if config.dropout > 0:
         x = layers.Dropout(config.dropout, seed=seed, name="head_dropout")(x)
     return keras.Model(stamps, build_outputs(x, config, seed=seed), name="cluster_cnn")

@@ -40,6 +40,9 @@ class Posterior(Protocol):
     def sample(self, rng: np.random.Generator, n_draws: int) -> np.ndarray:
         """Return draws, shape (N, n_draws, P)."""
 
+    def given(self, place: int, values: np.ndarray) -> Posterior:
+        """Return what is known of the other parameters where one is known, shape (N,)."""
+
 
 class MixturePosterior:
     """Mixtures of K Gaussians with full covariances, cut to the trained range.
@@ -106,6 +109,43 @@ class MixturePosterior:
         factors = np.linalg.cholesky(self.covariances)[row, chosen]
         draws = np.einsum("ndpq,ndq->ndp", factors, rng.standard_normal((n, n_draws, p)))
         return np.clip(draws + self.means[row, chosen], self.low, self.high)
+
+    def given(self, place: int, values: np.ndarray) -> MixturePosterior:
+        """Return the mixtures of the other parameters where one is known.
+
+        Parameters
+        ----------
+        place : int
+            Which parameter.
+        values : ndarray of float, shape (N,)
+            What it is.
+
+        Returns
+        -------
+        MixturePosterior
+            Of the P - 1 others, in their order.
+
+        References
+        ----------
+        Bishop 2006, Pattern Recognition and Machine Learning, eq. 2.81 and 2.82.
+        """
+        rest = np.delete(np.arange(self.means.shape[2]), place)
+        cov = self.covariances
+        own = cov[:, :, place, place]
+        offset = np.asarray(values, float)[:, None] - self.means[:, :, place]
+        with np.errstate(divide="ignore"):
+            log_weights = np.log(self.weights) - 0.5 * (offset**2 / own + np.log(own))
+        log_weights -= log_weights.max(axis=1, keepdims=True)
+        weights = np.exp(log_weights)
+        cross = cov[:, :, rest, place]
+        slope = cross / own[:, :, None]
+        return MixturePosterior(
+            weights / weights.sum(axis=1, keepdims=True),
+            self.means[:, :, rest] + slope * offset[:, :, None],
+            cov[:, :, rest][..., rest] - slope[..., :, None] * cross[..., None, :],
+            self.low[rest],
+            self.high[rest],
+        )
 
     def _inside(self, values: np.ndarray) -> np.ndarray:
         """Return the cumulative probability at `values` (N, P, Q) inside the range."""
@@ -225,6 +265,23 @@ class GridPosterior:
                     edge = self.edges[place]
                     draws[n, :, place] = edge[i] + rng.random(n_draws) * (edge[i + 1] - edge[i])
         return draws
+
+    def given(self, place: int, values: np.ndarray) -> GridPosterior:
+        """Return the grids of the other parameters, in the bin of the one that is known."""
+        edges = self.edges[place]
+        index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+        grids, places = [], []
+        for grid, group in zip(self.grids, self.places, strict=True):
+            if place in group:
+                grid = np.moveaxis(grid, 1 + list(group).index(place), 1)
+                grid = grid[np.arange(len(self)), index]
+                total = grid.reshape(len(self), -1).sum(axis=1)
+                grid = grid / np.maximum(total, 1e-300).reshape(-1, *(1,) * (grid.ndim - 1))
+                group = [p for p in group if p != place]
+            if group:
+                grids.append(grid)
+                places.append([p - (p > place) for p in group])
+        return GridPosterior(grids, places, [*self.edges[:place], *self.edges[place + 1 :]])
 
 
 def correlation(covariance: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from astro_io.errors import ConfigError
 from astro_io.weights import WeightsEntry, file_sha256, resolve
 from cluster_cnn.calibration import LEVELS, Calibration
 from cluster_cnn.config import ModelConfig
@@ -172,7 +173,12 @@ class Predictor:
         }
 
     def predict(
-        self, stamps: np.ndarray, bad: np.ndarray | None = None, *, batch_size: int = 64
+        self,
+        stamps: np.ndarray,
+        bad: np.ndarray | None = None,
+        *,
+        known: Mapping[str, np.ndarray] | None = None,
+        batch_size: int = 64,
     ) -> Estimates:
         """Predict the parameters of stamps.
 
@@ -182,6 +188,9 @@ class Predictor:
             Flux in the unit of the training set, the object in the middle.
         bad : ndarray of bool, same shape, optional
             Pixels without data.  Non-finite ones count as such.
+        known : mapping of str to ndarray of float, shape (N,), optional
+            One parameter that the user knows, for example ``{"av": values}``: the others are
+            those of the joint posterior where it has this value.  NaN: not known in this row.
         batch_size : int
 
         Returns
@@ -189,9 +198,10 @@ class Predictor:
         Estimates
             Zero stamps give zero rows.
         """
+        size = max(batch_size, 1)
         parts = [
-            self.estimate(self.outputs(part))
-            for part in self._batches(stamps, bad, max(batch_size, 1))
+            self.estimate(self.outputs(part), _part_of(known, slice(i * size, (i + 1) * size)))
+            for i, part in enumerate(self._batches(stamps, bad, size))
         ]
         parts = parts or [self.estimate(self.outputs(normalise_stamps(stamps, self.scale)))]
         if len(parts) == 1:
@@ -225,19 +235,24 @@ class Predictor:
         """Return the network's own posterior, before calibration."""
         return posterior_of(self.config, outputs, self.calibration.spread)
 
-    def estimate(self, outputs: dict[str, np.ndarray]) -> Estimates:
-        """Turn raw outputs into calibrated estimates."""
+    def estimate(
+        self, outputs: dict[str, np.ndarray], known: Mapping[str, np.ndarray] | None = None
+    ) -> Estimates:
+        """Turn raw outputs into calibrated estimates; `known` as of `predict`."""
         posterior = self.posterior(outputs)
         n = len(outputs[FEATURES])
         levels = self.calibration.parameter_levels(np.array(PROBABILITIES))
         quantiles = posterior.quantiles(levels)
+        correlations = correlation(posterior.covariance())
+        if known and n:
+            self._apply_known(posterior, quantiles, correlations, known)
         p_cluster = self._p_cluster(outputs, n)
         log_snr, error = self._visibility(outputs, n)
         distance = self.calibration.distance(outputs[FEATURES].astype(np.float64))
         return Estimates(
             names=self.config.parameter_names,
             quantiles=quantiles,
-            correlations=correlation(posterior.covariance()),
+            correlations=correlations,
             p_cluster=p_cluster,
             entropy=binary_entropy(p_cluster),
             log_snr=log_snr,
@@ -246,6 +261,37 @@ class Predictor:
             is_strange=distance > self.calibration.largest_distance,
             is_at_limit=self._at_limit(quantiles[:, :, 1]),
         )
+
+    def _apply_known(
+        self,
+        posterior: Posterior,
+        quantiles: np.ndarray,
+        correlations: np.ndarray,
+        known: Mapping[str, np.ndarray],
+    ) -> None:
+        """Put the posterior at a known parameter into these arrays, where it is known."""
+        place, values = self._known_parameter(known)
+        rows = np.flatnonzero(np.isfinite(values))
+        rest = np.delete(np.arange(quantiles.shape[1]), place)
+        where_known = posterior.given(place, np.where(np.isfinite(values), values, 0.0))
+        levels = self.calibration.levels_given(self.config.parameter_names[place], place)
+        answer = where_known.quantiles(levels(np.array(PROBABILITIES)))
+        inner = correlation(where_known.covariance())
+        quantiles[rows[:, None], rest] = answer[rows]
+        quantiles[rows, place] = values[rows, None]
+        correlations[rows] = np.eye(quantiles.shape[1])
+        correlations[rows[:, None, None], rest[:, None], rest] = inner[rows]
+
+    def _known_parameter(self, known: Mapping[str, np.ndarray]) -> tuple[int, np.ndarray]:
+        """Return which parameter is known, and its values."""
+        names = self.config.parameter_names
+        if len(known) != 1 or not set(known) <= set(names) or len(names) < 2:
+            raise ConfigError(
+                f"known parameters: expected one of {', '.join(names)}; found "
+                f"{', '.join(known)}. Give one."
+            )
+        ((name, values),) = known.items()
+        return names.index(name), np.asarray(values, float)
 
     def _batches(
         self, stamps: np.ndarray, bad: np.ndarray | None, batch_size: int
@@ -287,6 +333,10 @@ def _width_factor(levels: np.ndarray) -> float:
     low, high = np.interp([0.158655, 0.841345], LEVELS, levels)
     width = float(ndtri(np.clip(high, 1e-6, 1 - 1e-6)) - ndtri(np.clip(low, 1e-6, 1 - 1e-6)))
     return max(width / 2.0, 1e-3)
+
+
+def _part_of(known: Mapping[str, np.ndarray] | None, part: slice) -> dict[str, np.ndarray] | None:
+    return None if not known else {name: np.asarray(v)[part] for name, v in known.items()}
 
 
 def _padded(stamps: np.ndarray) -> np.ndarray:

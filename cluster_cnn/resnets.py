@@ -37,7 +37,9 @@ def compact(x, *, widths: Sequence[int], blocks: Sequence[int]):
 
     Returns
     -------
-    tensor of float, shape (N, 3 * widths[-1])
+    tensor of float, shape (N, 4 * widths[-1])
+        Two averages about the middle, one over all, and the largest value anywhere: the
+        brightest star tells the age.
     """
     x = _conv(x, widths[0], 5, stride=2, name="stem")
     for stage, (width, n_blocks) in enumerate(zip(widths, blocks, strict=True)):
@@ -46,7 +48,8 @@ def compact(x, *, widths: Sequence[int], blocks: Sequence[int]):
             x = basic_block(x, width, stride=stride, name=f"stage{stage + 1}_{block + 1}")
     pools = [GaussianPooling(sigma, name=f"pool_{i}") for i, sigma in enumerate(POOL_SIGMAS)]
     everywhere = layers.GlobalAveragePooling2D(name="pool_all")(x)
-    return layers.Concatenate(name="pooled")([*(pool(x) for pool in pools), everywhere])
+    largest = layers.GlobalMaxPooling2D(name="pool_max")(x)
+    return layers.Concatenate(name="pooled")([*(pool(x) for pool in pools), everywhere, largest])
 
 
 def paper1(x, *, widths: Sequence[int], blocks: Sequence[int]):

@@ -17,7 +17,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = ("astro_io", "simulate", "astro_rcnn", "cluster_cnn")
 HEAVY = ("tensorflow", "keras", "jax", "torch", "galsim", "imgaug", "cv2", "openvino", "dask")
-PROGRAMS = ("astro_rcnn", "simulate")
+PROGRAMS = ("astro_rcnn", "cluster_cnn", "simulate")
 COMMANDS = [
     f"{program}.{verb}"
     for program in PROGRAMS
@@ -70,7 +70,8 @@ def test_help_is_quick_and_loads_nothing_heavy(command):
 
 def test_the_commands_that_scripts_rely_on_are_there():
     assert {"astro_rcnn.detect", "astro_rcnn.train", "astro_rcnn.evaluate"} < set(COMMANDS)
-    assert "simulate.fields" in COMMANDS
+    assert {"cluster_cnn.predict", "cluster_cnn.train", "cluster_cnn.evaluate"} < set(COMMANDS)
+    assert {"simulate.fields", "simulate.clusters"} < set(COMMANDS)
 
 
 def test_the_shared_layer_imports_quickly_and_alone():
@@ -152,7 +153,7 @@ def documented_commands() -> list[tuple[str, str]]:
     found = []
     for path in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("configs/*.toml")]:
         for line in path.read_text().splitlines():
-            match = re.match(r"[#\s]*python -m ((?:astro_|simulate)[\w.]+) (.*)", line)
+            match = re.match(r"[#\s]*python -m ((?:astro_|cluster_|simulate)[\w.]+) (.*)", line)
             if match:
                 found.append((match[1], match[2]))
     return sorted(set(found))

@@ -48,7 +48,7 @@ def test_a_tiny_network_learns_mass_from_brightness_and_knows_its_errors(run):
     p_cluster = estimates.p_cluster
     assert p_cluster[is_cluster].mean() > p_cluster[~is_cluster].mean() + 0.5
     log_snr = np.log10(rows["snr"][is_cluster])
-    assert np.corrcoef(estimates.log_snr[is_cluster], log_snr)[0, 1] > 0.9
+    assert np.corrcoef(estimates.log_snr[is_cluster], log_snr)[0, 1] > 0.85
 
 
 def test_a_run_leaves_its_history_settings_and_registry_entry(run):

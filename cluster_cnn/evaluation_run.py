@@ -1,0 +1,321 @@
+"""A set with truth through a network and the baseline: scores, predictions, figures on disk."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astro_io.atomic import atomic_path
+from astro_io.catalog import write_catalog
+from astro_io.cli import progress
+from astro_io.errors import OutputExistsError
+from astro_io.provenance import provenance
+from cluster_cnn import evaluation, evaluation_figures, grid_map
+from cluster_cnn.data import StampSource
+from cluster_cnn.normalise import normalise_stamps
+from cluster_cnn.photometry_baseline import (
+    BaselineSettings,
+    PhotometryBaseline,
+    aperture_fluxes,
+    stretched,
+)
+from cluster_cnn.predictor import Estimates, Predictor
+
+log = logging.getLogger(__name__)
+
+METRICS_FILE, TABLE_FILE, CELLS_FILE = "metrics.json", "estimates.fits", "cells.png"
+SCATTER_FILE, MAP_FILE = "scatter.png", "map.png"
+
+_BATCH = 128
+KNOWN = "av"
+"""The parameter that is also scored as known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """What is scored beside the network.
+
+    Attributes
+    ----------
+    limit : int or None
+        Only the first so many stamps.
+    has_baseline, has_ablation : bool
+    baseline_training : tuple of Path
+        Sets that the baseline learns from; without any it is cross-validated on the set itself,
+        so that it knows the very distribution that it is tested on.
+    """
+
+    limit: int | None = None
+    has_baseline: bool = True
+    has_ablation: bool = False
+    baseline_training: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Truth:
+    """What is true of N stamps: parameters (N, P), whether a cluster, S/N."""
+
+    parameters: np.ndarray
+    is_cluster: np.ndarray
+    snr: np.ndarray
+
+
+def refuse_existing(output: Path, *, overwrite: bool) -> None:
+    """Raise OutputExistsError if scores are there already and may not be replaced."""
+    if (output / METRICS_FILE).exists() and not overwrite:
+        raise OutputExistsError(
+            f"{output / METRICS_FILE} exists. Pass --overwrite, or choose another --output."
+        )
+
+
+def evaluate(
+    predictor: Predictor, dataset: Path, output: Path, settings: EvaluationSettings
+) -> dict[str, Any]:
+    """Score a network on a set; write ``metrics.json``, the estimates and figures.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    dataset : Path
+        Made by ``simulate.clusters``.
+    output : Path
+        Folder.
+    settings : EvaluationSettings
+
+    Returns
+    -------
+    dict
+        What stands in ``metrics.json``.
+    """
+    config = predictor.config
+    source = StampSource([dataset], bands=config.bands, stamp_size=config.stamp_size)
+    names = config.parameter_names
+    truth = read_truth(source, names, settings.limit)
+    log.info("%s: %d stamps, %d clusters", dataset.name, len(truth.snr), truth.is_cluster.sum())
+    estimates, known = estimate_all(predictor, source, truth)
+    metrics: dict[str, Any] = {
+        "parameters": _scores(names, truth, estimates),
+        "classes": evaluation.class_scores(
+            truth.is_cluster, estimates.p_cluster, estimates.entropy
+        ),
+        "visibility": _visibility(truth, estimates),
+        "out_of_range": float(estimates.is_strange.mean()),
+    }
+    if known is not None:
+        metrics[f"parameters_{KNOWN}_known"] = _scores(names, truth, known)
+    if settings.has_baseline:
+        metrics["baseline"] = score_baselines(source, names, truth, settings)
+        metrics["below_baseline"] = _compare(metrics)
+    if settings.has_ablation:
+        metrics["ablation"] = ablate(predictor, source, truth)
+    metrics.update(
+        n_stamps=len(truth.snr),
+        n_clusters=int(truth.is_cluster.sum()),
+        weights=predictor.describe(),
+        dataset=dataset.name,
+        provenance=provenance(),
+    )
+    _write(output, metrics, names, truth, estimates, known)
+    if grid_map.has_grid(source.attributes):
+        best = estimates if known is None else known
+        points = grid_map.grid_points(source.attributes, names, truth.parameters, best.medians)
+        grid_map.draw_grid_map(output / MAP_FILE, points)
+    source.close()
+    return metrics
+
+
+def read_truth(source: StampSource, names: Sequence[str], limit: int | None) -> Truth:
+    """Return the truth of the first `limit` stamps."""
+    chosen = slice(limit)
+    is_cluster = source.is_cluster()[chosen]
+    parameters = source.parameters(names)[chosen].astype(float)
+    parameters[~is_cluster] = np.nan
+    return Truth(parameters=parameters, is_cluster=is_cluster, snr=source.column("snr")[chosen])
+
+
+def estimate_all(
+    predictor: Predictor, source: StampSource, truth: Truth, *, blank: int | None = None
+) -> tuple[Estimates, Estimates | None]:
+    """Return estimates of all stamps: extinction unknown, and told (None if no parameter).
+
+    Parameters
+    ----------
+    predictor : Predictor
+    source : StampSource
+    truth : Truth
+    blank : int, optional
+        A channel that is set to 0.
+    """
+    names = predictor.config.parameter_names
+    parts: list[dict[str, np.ndarray]] = []
+    for rows in _batches(len(truth.snr), "stamps"):
+        stamps = normalise_stamps(source.read(rows), predictor.scale)
+        if blank is not None:
+            stamps[..., blank] = 0.0
+        parts.append(predictor.outputs(stamps))
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    if KNOWN not in names or len(names) < 2:
+        return predictor.estimate(outputs), None
+    values = truth.parameters[:, names.index(KNOWN)]
+    return predictor.estimate(outputs), predictor.estimate(outputs, {KNOWN: values})
+
+
+def score_baselines(
+    source: StampSource, names: Sequence[str], truth: Truth, settings: EvaluationSettings
+) -> dict[str, Any]:
+    """Score gradient boosting on aperture photometry of the same stamps.
+
+    Returns
+    -------
+    dict
+        ``integrated`` (one aperture) and ``apertures`` (three), each as it is and with
+        ``_av_known``; ``trained_on``.
+    """
+    features = _photometry(source, len(truth.snr))
+    training = None
+    if settings.baseline_training:
+        other = StampSource(
+            settings.baseline_training, bands=source.bands, stamp_size=source.stamp_size
+        )
+        training = (_photometry(other, len(other)), read_truth(other, names, None).parameters)
+        other.close()
+    unit = np.nanmedian(np.abs(features if training is None else training[0]), axis=0) * 0.1 + 1e-9
+    result: dict[str, Any] = {
+        "trained_on": [p.name for p in settings.baseline_training] or "itself, 5-fold"
+    }
+    n_bands = len(source.bands)
+    integrated = np.arange(features.shape[1] - 2 * n_bands, features.shape[1] - n_bands)
+    for label, columns in (("integrated", integrated), ("apertures", slice(None))):
+        for is_known in (False, True) if KNOWN in names else (False,):
+            seen = _inputs(features, truth.parameters, unit, columns, names, is_known)
+            baseline = PhotometryBaseline(BaselineSettings())
+            if training is None:
+                rows = np.flatnonzero(np.isfinite(truth.parameters).all(axis=1))
+                answer = np.full(truth.parameters.shape, np.nan)
+                answer[rows] = baseline.cross_predict(seen[rows], truth.parameters[rows])
+            else:
+                learnt = _inputs(*training, unit, columns, names, is_known)
+                answer = baseline.fit(learnt, training[1]).predict(seen)
+            key = f"{label}_{KNOWN}_known" if is_known else label
+            result[key] = evaluation.parameter_scores(
+                names, truth.parameters, answer, None, truth.snr
+            )
+    return result
+
+
+def ablate(predictor: Predictor, source: StampSource, truth: Truth) -> dict[str, Any]:
+    """Return the scatter of each parameter with one band blanked, band by band."""
+    names = predictor.config.parameter_names
+    result: dict[str, Any] = {}
+    for channel, band in enumerate(predictor.bands):
+        estimates, _ = estimate_all(predictor, source, truth, blank=channel)
+        scores = _scores(names, truth, estimates)
+        result[band] = {n: {k: s[k] for k in ("bias", "scatter")} for n, s in scores.items()}
+    return result
+
+
+def _scores(names: Sequence[str], truth: Truth, estimates: Estimates) -> dict[str, Any]:
+    return evaluation.parameter_scores(
+        names,
+        truth.parameters,
+        estimates.medians,
+        estimates.quantiles[:, :, ::2],
+        truth.snr,
+    )
+
+
+def _visibility(truth: Truth, estimates: Estimates) -> dict[str, float]:
+    with np.errstate(divide="ignore"):
+        log_snr = np.where(truth.is_cluster, np.log10(np.maximum(truth.snr, 1e-9)), np.nan)
+    return evaluation.visibility_scores(log_snr, estimates.log_snr, estimates.log_snr_error)
+
+
+def _compare(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Return by how much the network's scatter is below each baseline's, in per cent."""
+    result = {}
+    for key, scores in metrics["baseline"].items():
+        if isinstance(scores, dict):
+            suffix = f"_{KNOWN}_known" if key.endswith("_known") else ""
+            result[key] = evaluation.improvement(metrics[f"parameters{suffix}"], scores)
+    return result
+
+
+def _photometry(source: StampSource, n: int) -> np.ndarray:
+    radii = BaselineSettings().apertures_arcsec
+    scale = source.pixel_scale_arcsec or 0.05
+    return np.concatenate(
+        [
+            aperture_fluxes(source.read(rows), pixel_scale_arcsec=scale, radii_arcsec=radii)
+            for rows in _batches(n, "photometry")
+        ]
+    )
+
+
+def _inputs(
+    fluxes: np.ndarray,
+    parameters: np.ndarray,
+    unit: np.ndarray,
+    columns: Any,
+    names: Sequence[str],
+    is_known: bool,
+) -> np.ndarray:
+    """Return what the regressor sees: stretched fluxes, and the extinction where it is told."""
+    seen = stretched(fluxes, unit)[:, columns]
+    if not is_known:
+        return seen
+    return np.concatenate([seen, parameters[:, [list(names).index(KNOWN)]]], axis=1)
+
+
+def _batches(n: int, description: str) -> Iterator[np.ndarray]:
+    starts = progress(range(0, n, _BATCH), description=description, unit="batch")
+    return (np.arange(first, min(first + _BATCH, n)) for first in starts)
+
+
+def _write(
+    output: Path,
+    metrics: dict[str, Any],
+    names: Sequence[str],
+    truth: Truth,
+    estimates: Estimates,
+    known: Estimates | None,
+) -> None:
+    from astropy.table import QTable
+
+    output.mkdir(parents=True, exist_ok=True)
+    table = QTable({"is_cluster": truth.is_cluster, "snr": truth.snr})
+    for p, name in enumerate(names):
+        table[f"{name}_true"] = truth.parameters[:, p]
+        for label, item in (("", estimates), (f"_{KNOWN}_known", known)):
+            if item is not None:
+                for q, level in enumerate(("p16", "p50", "p84")):
+                    table[f"{name}{label}_{level}"] = item.quantiles[:, p, q].astype(np.float32)
+    table["p_cluster"] = estimates.p_cluster.astype(np.float32)
+    table["strangeness"] = estimates.distance.astype(np.float32)
+    write_catalog(output / TABLE_FILE, table, overwrite=True)
+    with atomic_path(output / METRICS_FILE, overwrite=True) as part:
+        part.write_text(json.dumps(_finite(metrics), indent=1), encoding="utf-8")
+    best = known if known is not None else estimates
+    evaluation_figures.draw_scatter(
+        output / SCATTER_FILE, names, truth.parameters, best.medians, truth.snr
+    )
+    key = "parameters" if known is None else f"parameters_{KNOWN}_known"
+    evaluation_figures.draw_maps(output / CELLS_FILE, metrics[key])
+
+
+def _finite(value: Any) -> Any:
+    """Return plain JSON: NaN and infinity become None."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _finite(value.tolist())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,32 @@
+"""`cluster_cnn.evaluate` for the task ``parameters``."""
+
+from __future__ import annotations
+
+import argparse
+
+from cluster_cnn import evaluation_run, scorecard
+from cluster_cnn.predictor import Predictor
+
+
+def evaluate_weights(args: argparse.Namespace) -> tuple[str, str]:
+    """Score weights as the arguments of `cluster_cnn.evaluate` say.
+
+    Returns
+    -------
+    tables, line : str
+        For stdout.
+    """
+    evaluation_run.refuse_existing(args.output, overwrite=args.overwrite)
+    metrics = evaluation_run.evaluate(
+        Predictor.load(args.weights),
+        args.dataset,
+        args.output,
+        evaluation_run.EvaluationSettings(
+            limit=args.limit,
+            has_baseline=not args.no_baseline,
+            has_ablation=args.ablation,
+            baseline_training=tuple(args.baseline_training),
+        ),
+    )
+    line = f"{scorecard.headline(metrics)} -> {args.output}"
+    return scorecard.scorecard(metrics), line

@@ -1,0 +1,99 @@
+"""The task ``parameters``: age, mass, extinction and size of candidates, with 68 % intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from cluster_cnn.config import PARAMETER_MEANINGS
+from cluster_cnn.flags import CandidateFlag
+from cluster_cnn.predictor import PROBABILITIES, Estimates, Predictor
+from cluster_cnn.tasks import ColumnNote
+
+SUFFIXES = tuple(f"p{round(100 * p)}" for p in PROBABILITIES)
+"""Endings of the columns of a parameter: p16, p50, p84."""
+
+_FIXED = {
+    "p_cluster": ColumnNote("", "probability of being a star cluster"),
+    "entropy": ColumnNote("", "of cluster against background, in nats; largest ln 2"),
+    "log_snr": ColumnNote("", "log10 of the matched-filter signal to noise"),
+    "log_snr_err": ColumnNote("", "standard deviation of log_snr"),
+    "strangeness": ColumnNote("", "how unlike the training set the stamp is; usual ones about 1"),
+}
+
+
+class ParameterTask:
+    """Columns from a `Predictor`; see `cluster_cnn.tasks.StampTask` for the attributes.
+
+    Parameters
+    ----------
+    predictor : Predictor
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+        self.bands = predictor.bands
+        self.stamp_size = predictor.stamp_size
+        self.pixel_scale_arcsec = predictor.config.pixel_scale_arcsec
+        self.zeropoint_mag = dict(predictor.metadata.get("zeropoint_mag") or {})
+        entry = predictor.entry
+        self.facts = {
+            "weights": entry.name if entry else predictor.where,
+            "weights_sha256": predictor.sha256,
+            "task": "parameters",
+        }
+
+    @classmethod
+    def load(cls, weights: str | Path) -> ParameterTask:
+        """Load weights by registry name, file or run folder."""
+        return cls(Predictor.load(weights))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters."""
+        return self.predictor.config.parameter_names
+
+    def columns(self) -> dict[str, ColumnNote]:
+        """Return unit and meaning of each result column, in order."""
+        notes: dict[str, ColumnNote] = {}
+        for name in self.names:
+            unit, meaning = PARAMETER_MEANINGS[name]
+            for p, suffix in zip(PROBABILITIES, SUFFIXES, strict=True):
+                notes[f"{name}_{suffix}"] = ColumnNote(unit, f"{meaning}: {100 * p:.0f} % level")
+        for first, second in self._pairs():
+            notes[f"corr_{first}_{second}"] = ColumnNote(
+                "", f"correlation of {first} and {second} in the posterior"
+            )
+        return {**notes, **_FIXED}
+
+    def measure(
+        self, stamps: np.ndarray, known: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Measure stamps; parameters that are `known` are taken as they are."""
+        estimates = self.predictor.predict(stamps, known=known)
+        flags = np.where(estimates.is_strange, int(CandidateFlag.OUT_OF_RANGE), 0)
+        flags |= np.where(estimates.is_at_limit, int(CandidateFlag.AT_LIMIT), 0)
+        return self._values(estimates), flags.astype(np.int32)
+
+    def _values(self, estimates: Estimates) -> dict[str, np.ndarray]:
+        values = {
+            f"{name}_{suffix}": estimates.quantiles[:, p, q]
+            for p, name in enumerate(self.names)
+            for q, suffix in enumerate(SUFFIXES)
+        }
+        for first, second in self._pairs():
+            i, j = self.names.index(first), self.names.index(second)
+            values[f"corr_{first}_{second}"] = estimates.correlations[:, i, j]
+        return {
+            **values,
+            "p_cluster": estimates.p_cluster,
+            "entropy": estimates.entropy,
+            "log_snr": estimates.log_snr,
+            "log_snr_err": estimates.log_snr_error,
+            "strangeness": estimates.distance,
+        }
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        return [(a, b) for i, a in enumerate(self.names) for b in self.names[i + 1 :]]

@@ -1,0 +1,144 @@
+"""Measure star clusters: ``python -m cluster_cnn.predict MOSAIC... --catalog TABLE --output T``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from astro_io.cli import (
+    DONE,
+    SOME_FAILED,
+    add_common_arguments,
+    configure_logging,
+    new_parser,
+    run,
+    summary,
+)
+
+DEFAULT_WEIGHTS = "cluster-phat"
+
+DESCRIPTION = """\
+Measure star-cluster candidates on mosaics: one row a candidate, with all columns of the input.
+Weights for parameters give log_age, log_mass, av, log_radius (each _p16, _p50, _p84), their
+correlations, p_cluster, log_snr; others what they were trained for. Doubts stand in flags.
+
+MOSAIC is F475W=a.fits,F814W=b.fits, a folder with img_<band>.fits, a cube, or a file with one
+extension a band, sky subtracted, in electrons a second (or with zero points in the header).
+Several mosaics may be given for positions in ra and dec. TABLE is anything that astropy reads,
+with x and y (0-based pixel centres) or ra and dec (degrees, or h:m:s and d:m:s)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code is that of `astro_io.cli.run`."""
+    return run(_main, argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = _parser().parse_args(argv)
+    configure_logging(args)
+    from astro_io.catalog import catalog_format, write_catalog
+    from astro_io.errors import OutputExistsError
+    from cluster_cnn.positions import read_candidates
+
+    kind = args.format or catalog_format(args.output)
+    if args.output.exists() and not args.overwrite:
+        raise OutputExistsError(
+            f"{args.output} exists. Pass --overwrite, or choose another --output."
+        )
+    candidates = read_candidates(args.catalog, columns=args.columns, is_sky=args.sky or None)
+    start = time.monotonic()
+    from cluster_cnn import prediction_run
+    from cluster_cnn.tasks import open_task
+
+    settings = prediction_run.PredictionSettings(
+        origin=args.origin,
+        may_lack_bands=args.missing_bands == "blank",
+        must_align=args.align == "refuse",
+        known={} if args.av is None else {"av": args.av},
+    )
+    task = open_task(args.weights, args.task)
+    prediction = prediction_run.predict_candidates(task, args.mosaics, candidates, settings)
+    from astro_io.input_spec import image_name
+
+    names = [image_name(spec) for spec in args.mosaics]
+    table = prediction_run.result_table(task, candidates, prediction, names)
+    table.meta.update(prediction_run.metadata(task, args.mosaics, candidates.name))
+    write_catalog(args.output, table, kind, overwrite=args.overwrite)
+    n, n_done = len(candidates), int(prediction.has_result.sum())
+    n_doubtful = int(((prediction.flags != 0) & prediction.has_result).sum())
+    failed = f", {len(prediction.failed)} mosaics failed" if prediction.failed else ""
+    summary(
+        f"{args.output}: {n_done} of {n} candidates measured, {n_doubtful} of them with "
+        f"flags{failed}, {time.monotonic() - start:.1f} s"
+    )
+    return SOME_FAILED if prediction.failed else DONE
+
+
+def _column_pair(text: str) -> tuple[str, str]:
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) != 2 or not all(names):
+        raise argparse.ArgumentTypeError(f"expected two names such as ra,dec; found {text!r}")
+    return names[0], names[1]
+
+
+def _value_or_column(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = new_parser("cluster_cnn.predict", DESCRIPTION)
+    add = parser.add_argument
+    add("mosaics", nargs="+", metavar="MOSAIC", help="images, all with the bands of the weights")
+    add("--catalog", required=True, type=Path, metavar="TABLE", help="positions")
+    add(
+        "--weights",
+        default=DEFAULT_WEIGHTS,
+        metavar="NAME or FILE",
+        help="network (default %(default)s; python -m astro_io.weights lists them)",
+    )
+    add("--task", metavar="TASK", help="parameters or classes (default: by the weights)")
+    add("--columns", type=_column_pair, metavar="X,Y", help="columns with the positions")
+    add("--sky", action="store_true", help="these columns are ra and dec")
+    add(
+        "--origin",
+        type=float,
+        default=0.0,
+        choices=(0.0, 1.0),
+        metavar="0|1",
+        help="number of the first pixel in x and y; 1 in FITS and DS9 (default 0)",
+    )
+    add(
+        "--av",
+        type=_value_or_column,
+        metavar="MAG or COLUMN",
+        help="known extinction in V: a number, or the column that holds it",
+    )
+    add(
+        "--missing-bands",
+        choices=("refuse", "blank"),
+        default="refuse",
+        help="what to do where a mosaic lacks bands of the weights (default %(default)s)",
+    )
+    add(
+        "--align",
+        choices=("refuse", "ignore"),
+        default="refuse",
+        help="what to do with bands on different grids (default %(default)s)",
+    )
+    add(
+        "--format",
+        choices=("fits", "ecsv", "parquet", "votable"),
+        help="of the table (default: by the name of --output)",
+    )
+    add_common_arguments(parser, output="table to write: .fits, .ecsv, .parquet, .vot")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,325 @@
+"""Candidates on mosaics to a table: what is measured of each row, and what is doubtful about it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from astro_io.cli import progress
+from astro_io.errors import CatalogError, ConfigError, ImageError
+from cluster_cnn.flags import FLAG_MEANINGS, CandidateFlag
+from cluster_cnn.mosaics import SCALE_TOLERANCE, Mosaic, StampBatch
+from cluster_cnn.positions import Candidates, find_duplicates, pixel_positions
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+    from cluster_cnn.tasks import StampTask
+
+logger = logging.getLogger(__name__)
+
+TAKEN_PREFIX = "cnn_"
+"""Goes before the name of a result that the input table has a column of already."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionSettings:
+    """How mosaics and tables are read.
+
+    Attributes
+    ----------
+    origin : float
+        Number of the first pixel in the table's x and y.
+    may_lack_bands : bool
+        Take mosaics that lack some bands of the weights.
+    must_align : bool
+        Refuse bands that lie more than half a pixel off one another.
+    known : mapping of str to (float or str)
+        Parameters that are known: a value for all rows, or the column that holds them.
+    batch_size : int
+        Stamps at a time.
+    """
+
+    origin: float = 0.0
+    may_lack_bands: bool = False
+    must_align: bool = True
+    known: Mapping[str, float | str] = field(default_factory=dict)
+    batch_size: int = 128
+
+
+@dataclass(eq=False, kw_only=True)
+class Prediction:
+    """Results of all rows.
+
+    Attributes
+    ----------
+    values : dict of str to ndarray, shape (N,)
+        The task's columns; NaN without a result.
+    flags : ndarray of int32, shape (N,)
+    x, y : ndarray of float64, shape (N,)
+        On the mosaic that the row was measured on; NaN off all of them.
+    mosaic : ndarray of int, shape (N,)
+        Number of that mosaic; -1 for none.
+    failed : dict of str to str
+        Mosaics that could not be read, and why.
+    """
+
+    values: dict[str, np.ndarray]
+    flags: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    mosaic: np.ndarray
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def has_result(self) -> np.ndarray:
+        """Return True where something was measured."""
+        return (self.flags & CandidateFlag.NO_RESULT) == 0
+
+
+def predict_candidates(
+    task: StampTask,
+    mosaics: Sequence[str],
+    candidates: Candidates,
+    settings: PredictionSettings | None = None,
+) -> Prediction:
+    """Measure each candidate on the first mosaic that it lies on.
+
+    Parameters
+    ----------
+    task : StampTask
+    mosaics : sequence of str
+        As for `cluster_cnn.mosaics.Mosaic`.
+    candidates : Candidates
+    settings : PredictionSettings, optional
+
+    Returns
+    -------
+    Prediction
+        Zero candidates give zero rows.
+
+    Raises
+    ------
+    CatalogError
+        If several mosaics are given for positions in pixels.
+    ImageError, InputNotFoundError
+        If the only mosaic cannot be used; of several, those are listed in `failed`.
+    """
+    settings = settings or PredictionSettings()
+    if len(mosaics) > 1 and not candidates.is_sky:
+        raise CatalogError(
+            f"{candidates.name}: expected ra and dec, for {len(mosaics)} mosaics are given; found "
+            f"{', '.join(candidates.columns)}. Give one mosaic, or add columns ra and dec."
+        )
+    known = known_values(candidates, settings.known)
+    result = _empty(task, candidates)
+    for number, spec in enumerate(mosaics):
+        try:
+            _measure_on(task, spec, number, candidates, known, settings, result)
+        except (ImageError, OSError) as error:
+            if len(mosaics) == 1:
+                raise
+            result.failed[str(spec)] = str(error)
+            logger.warning("%s", error)
+    return result
+
+
+def known_values(candidates: Candidates, known: Mapping[str, float | str]) -> dict[str, np.ndarray]:
+    """Return known parameters row by row; NaN where a column has no number.
+
+    Raises
+    ------
+    CatalogError
+        If the table lacks a column.
+    """
+    values: dict[str, np.ndarray] = {}
+    for name, source in known.items():
+        if not isinstance(source, str):
+            values[name] = np.full(len(candidates), float(source))
+        elif source not in candidates.table.colnames:
+            raise CatalogError(
+                f"{candidates.name}: expected a column {source} with {name}; found "
+                f"{', '.join(candidates.table.colnames[:12])}."
+            )
+        else:
+            column = candidates.table[source]
+            filled = np.ma.filled(np.ma.asarray(getattr(column, "value", column), float), np.nan)
+            values[name] = np.asarray(filled, float)
+    return values
+
+
+def result_table(
+    task: StampTask, candidates: Candidates, prediction: Prediction, names: Sequence[str]
+) -> QTable:
+    """Put results behind the columns of the input.
+
+    Parameters
+    ----------
+    task : StampTask
+    candidates : Candidates
+    prediction : Prediction
+    names : sequence of str
+        Name of each mosaic.
+
+    Returns
+    -------
+    astropy.table.QTable
+        The rows of the input in their order, all its columns, then ``x``, ``y`` (or ``ra``,
+        ``dec`` of pixels are not added), the task's columns and ``flags``.  A result whose name
+        the input has taken begins with `TAKEN_PREFIX`.
+    """
+    from astropy.table import Column
+
+    table = plain_table(candidates.table)
+    taken = set(table.colnames)
+
+    def add(name: str, values: np.ndarray, unit: str, meaning: str) -> None:
+        label = TAKEN_PREFIX + name if name in taken else name
+        table[label] = Column(values, unit=unit or None, description=meaning)
+
+    if candidates.is_sky:
+        add("x", prediction.x, "pix", "column of the position, 0-based pixel centres")
+        add("y", prediction.y, "pix", "row of the position, 0-based pixel centres")
+    if len(names) > 1:
+        labels = np.array([*names, ""])
+        add("mosaic", labels[prediction.mosaic], "", "image that the row was measured on")
+    for name, note in task.columns().items():
+        values = prediction.values[name]
+        kind = np.float32 if values.dtype.kind == "f" else values.dtype
+        add(name, values.astype(kind), note.unit, note.meaning)
+    add("flags", prediction.flags, "", "sum of quality bits, see the FLAG cards")
+    return table
+
+
+def metadata(task: StampTask, mosaics: Sequence[str], catalog: str) -> dict[str, Any]:
+    """Return what tells how a table was made."""
+    from astro_io.provenance import provenance
+
+    return {
+        **task.facts,
+        "bands": list(task.bands),
+        "mosaics": [str(m) for m in mosaics],
+        "catalog": catalog,
+        "flag_meanings": {str(f.name): [int(f), text] for f, text in FLAG_MEANINGS.items()},
+        **provenance(),
+    }
+
+
+def plain_table(table: Any) -> QTable:
+    """Return a copy whose columns every format can hold: masked numbers NaN, objects as text."""
+    from astropy.table import Column, QTable
+
+    plain = QTable()
+    for name in table.colnames:
+        column = table[name]
+        unit = getattr(column, "unit", None)
+        values = np.ma.asarray(getattr(column, "value", column))
+        if values.dtype.kind == "O" or not hasattr(column, "dtype"):
+            values = np.array([str(v) for v in column], str)
+        elif np.ma.is_masked(values) and values.dtype.kind in "fiu":
+            values = values.astype(np.float64).filled(np.nan)
+        else:
+            values = values.filled("" if values.dtype.kind in "SU" else 0)
+        plain[name] = Column(np.asarray(values), unit=unit, description=column.info.description)
+    return plain
+
+
+def _empty(task: StampTask, candidates: Candidates) -> Prediction:
+    n = len(candidates)
+    finite = np.isfinite(candidates.first) & np.isfinite(candidates.second)
+    off = CandidateFlag.OFF_IMAGE | CandidateFlag.NO_RESULT
+    none = CandidateFlag.NOT_FINITE | CandidateFlag.NO_RESULT
+    return Prediction(
+        values={name: np.full(n, np.nan) for name in task.columns()},
+        flags=np.where(finite, int(off), int(none)).astype(np.int32),
+        x=np.full(n, np.nan),
+        y=np.full(n, np.nan),
+        mosaic=np.full(n, -1),
+    )
+
+
+def _measure_on(
+    task: StampTask,
+    spec: str,
+    number: int,
+    candidates: Candidates,
+    known: Mapping[str, np.ndarray],
+    settings: PredictionSettings,
+    result: Prediction,
+) -> None:
+    """Measure the rows that lie on one mosaic and on none before it."""
+    with Mosaic(
+        spec, task.bands, may_lack_bands=settings.may_lack_bands, must_align=settings.must_align
+    ) as mosaic:
+        _explain(mosaic, task)
+        x, y = pixel_positions(candidates, mosaic.wcs, where=mosaic.name, origin=settings.origin)
+        result.flags[find_duplicates(x, y)] |= CandidateFlag.DUPLICATE
+        here = (mosaic.position_flags(x, y) == 0) & (result.mosaic < 0)
+        result.x[here], result.y[here], result.mosaic[here] = x[here], y[here], number
+        result.flags[here] &= ~int(CandidateFlag.OFF_IMAGE)
+        factors = mosaic.flux_factors(task.zeropoint_mag)
+        batches = mosaic.cut(
+            np.where(here, x, np.nan),
+            y,
+            task.stamp_size,
+            pixel_scale_arcsec=task.pixel_scale_arcsec or None,
+            batch_size=settings.batch_size,
+        )
+        bar = progress(batches, description=mosaic.name, unit="batch")
+        for batch in bar:
+            _measure_batch(task, batch, factors, known, result)
+
+
+def _measure_batch(
+    task: StampTask,
+    batch: StampBatch,
+    factors: np.ndarray,
+    known: Mapping[str, np.ndarray],
+    result: Prediction,
+) -> None:
+    result.flags[batch.rows] |= batch.flags
+    has_data = np.isfinite(batch.stamps).any(axis=(1, 2, 3))
+    rows = batch.rows[has_data]
+    if not len(rows):
+        return
+    values, flags = task.measure(
+        batch.stamps[has_data] * factors, {name: v[rows] for name, v in known.items()}
+    )
+    for name, column in values.items():
+        if result.values[name].dtype != column.dtype and column.dtype.kind in "SUib":
+            result.values[name] = result.values[name].astype(column.dtype)
+        result.values[name][rows] = column
+    result.flags[rows] |= flags
+    result.flags[rows] &= ~int(CandidateFlag.NO_RESULT)
+
+
+def _explain(mosaic: Mosaic, task: StampTask) -> None:
+    """Say what is assumed of a mosaic."""
+    pairs = zip(mosaic.bands, mosaic.zeropoint_mag, strict=True)
+    silent = [
+        band
+        for band, own in pairs
+        if own is None and band in task.zeropoint_mag and band not in mosaic.missing
+    ]
+    if silent:
+        units = ", ".join(f"{band} {task.zeropoint_mag[band]:.3f}" for band in silent)
+        logger.info(
+            "%s: no zero point in the header; taken to be in the unit of the training set, with "
+            "AB zero points %s",
+            mosaic.name,
+            units,
+        )
+    if mosaic.missing:
+        logger.info("%s: without %s", mosaic.name, ", ".join(mosaic.missing))
+    own, wanted = mosaic.pixel_scale_arcsec, task.pixel_scale_arcsec
+    if own is not None and wanted and abs(wanted / own - 1) > SCALE_TOLERANCE:
+        if not 0.2 < wanted / own < 5:
+            raise ConfigError(
+                f"{mosaic.name}: pixels of {own:.4g} arcsec, the weights want {wanted:.4g}. "
+                "Use weights for such images."
+            )
+        logger.info("%s: stamps resampled from %.4f to %.4f arcsec", mosaic.name, own, wanted)

@@ -1,0 +1,110 @@
+"""The numbers of an evaluation as text: the table of the README, and one line for stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cluster_cnn.metrics import largest_bias
+
+OLDEST = 9.5
+"""log10 of 3 Gyr: ages up to which a small bias is asked."""
+
+
+def scorecard(metrics: Mapping[str, Any]) -> str:
+    """Return Markdown tables: parameters beside the baseline, then age and mass in cells."""
+    blocks = [_overall(metrics)]
+    for key, title in _variants(metrics):
+        blocks.append(f"{title}: bias and scatter of log age; of log mass (dex)")
+        blocks.append(age_mass_table(metrics[key]))
+    if metrics.get("classes"):
+        accuracy = metrics["classes"]["accuracy"]
+        blocks.append(
+            f"called rightly: clusters {accuracy['cluster']:.1f} %, others "
+            f"{accuracy['background']:.1f} %"
+        )
+    if metrics.get("ablation"):
+        blocks.append(_ablation(metrics["ablation"]))
+    return "\n\n".join(blocks)
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """Return one line: scatter of each parameter."""
+    key = _variants(metrics)[-1][0]
+    parts = [f"{name} {item['scatter']:.3f}" for name, item in metrics[key].items()]
+    return f"{metrics['n_clusters']} clusters, scatter: {', '.join(parts)}"
+
+
+def age_mass_table(scores: Mapping[str, Any]) -> str:
+    """Return a table with ages as rows and masses as columns: ``bias / scatter`` of both."""
+    cells_age = scores.get("log_age", {}).get("by_age_mass") or []
+    cells_mass = scores.get("log_mass", {}).get("by_age_mass") or cells_age
+    masses = list(dict.fromkeys(tuple(cell["log_mass"]) for cell in cells_age))
+    ages = list(dict.fromkeys(tuple(cell["log_age"]) for cell in cells_age))
+    head = ["log age \\ log M", *(f"{low:.1f}-{high:.1f}" for low, high in masses)]
+    rows = [head, ["---"] * len(head)]
+    for number, (low, high) in enumerate(ages):
+        row = [f"{low:.1f}-{high:.1f}"]
+        for column in range(len(masses)):
+            i = number * len(masses) + column
+            pair = (cells_age[i], cells_mass[i])
+            row.append("; ".join(f"{_signed(c['bias'])} / {_plain(c['scatter'])}" for c in pair))
+        rows.append(row)
+    return _markdown(rows)
+
+
+def _variants(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    known = (
+        [("parameters_av_known", "extinction known")] if "parameters_av_known" in metrics else []
+    )
+    return [("parameters", "extinction unknown"), *known]
+
+
+def _overall(metrics: Mapping[str, Any]) -> str:
+    rows = [
+        ["", "bias", "scatter", "rmse", "68 % interval holds", "S/N > 20: scatter", "baseline"]
+        + ["below baseline", "largest bias of a cell to 3 Gyr"],
+    ]
+    rows.append(["---"] * len(rows[0]))
+    for key, title in _variants(metrics):
+        label = "integrated" + ("_av_known" if key.endswith("known") else "")
+        theirs = metrics.get("baseline", {}).get(label, {})
+        for name, item in metrics[key].items():
+            if key.endswith("known") and name == "av":
+                continue
+            other = theirs.get(name, {}).get("scatter")
+            cells = item.get("by_age_mass") or []
+            below = metrics.get("below_baseline", {}).get(label, {}).get(name)
+            rows.append(
+                [
+                    f"{name}, {title}",
+                    _signed(item["bias"], 3),
+                    _plain(item["scatter"], 3),
+                    _plain(item["rmse"], 3),
+                    f"{100 * item['coverage68']:.1f} %",
+                    _plain(item["bright"]["scatter"], 3),
+                    _plain(other, 3),
+                    "-" if below is None else f"{below:.0f} %",
+                    _plain(largest_bias(cells, oldest=OLDEST), 3),
+                ]
+            )
+    return _markdown(rows)
+
+
+def _ablation(ablation: Mapping[str, Any]) -> str:
+    names = list(next(iter(ablation.values())))
+    rows = [["scatter without", *names], ["---"] * (len(names) + 1)]
+    rows += [[b, *(_plain(item[n]["scatter"], 3) for n in names)] for b, item in ablation.items()]
+    return _markdown(rows)
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _plain(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None or value != value else f"{value:.{digits}f}"
+
+
+def _signed(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None or value != value else f"{value:+.{digits}f}"

@@ -1,0 +1,167 @@
+"""Candidates to a table: every row answered, doubts flagged, the input's columns kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.table import MaskedColumn, Table
+from cluster_mosaics import write_plane
+
+from astro_io.catalog import read_catalog, write_catalog
+from astro_io.errors import CatalogError, ConfigError, ImageError
+from cluster_cnn.flags import CandidateFlag
+from cluster_cnn.positions import candidates_of
+from cluster_cnn.prediction_run import (
+    PredictionSettings,
+    known_values,
+    metadata,
+    predict_candidates,
+    result_table,
+)
+from cluster_cnn.tasks import ColumnNote
+
+DUPLICATE, NO_RESULT = CandidateFlag.DUPLICATE, CandidateFlag.NO_RESULT
+OFF, NONE = CandidateFlag.OFF_IMAGE, CandidateFlag.NOT_FINITE
+HEIGHT, WIDTH = 60, 90
+
+
+class MiddleTask:
+    """Says what light stands in the middle of the stamp."""
+
+    bands = ("F475W", "F814W")
+    stamp_size = 5
+    pixel_scale_arcsec = 0.05
+
+    def __init__(self, zeropoint_mag=None):
+        self.facts = {"weights": "middle", "weights_sha256": "0" * 64, "task": "parameters"}
+        self.zeropoint_mag = zeropoint_mag or {}
+
+    def columns(self):
+        return {"light": ColumnNote("electron / s", "in the middle"), "av": ColumnNote("mag", "")}
+
+    def measure(self, stamps, known):
+        light = np.nan_to_num(stamps[:, 2, 2]).sum(axis=1)
+        flags = np.where(light < 0, int(CandidateFlag.OUT_OF_RANGE), 0)
+        av = known.get("av", np.full(len(stamps), np.nan))
+        return {"light": light, "av": av}, flags.astype(np.int32)
+
+
+def image(offset: float = 0.5) -> np.ndarray:
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return (100 * y + x + offset).astype(np.float32)
+
+
+@pytest.fixture
+def spec(tmp_path):
+    a = write_plane(tmp_path / "a.fits", image(), MAGZERO=26.0, BUNIT="electron/s")
+    b = write_plane(tmp_path / "b.fits", image(), MAGZERO=25.0, BUNIT="electron/s")
+    return f"F475W={a},F814W={b}"
+
+
+def test_every_row_is_answered_in_its_place(spec):
+    table = Table({"id": list("abcde"), "x": [40.0, np.nan, 40.2, 95, 0], "y": [30.0, 1, 30, 1, 5]})
+    candidates = candidates_of(table)
+    prediction = predict_candidates(MiddleTask(), [spec], candidates)
+    np.testing.assert_array_equal(prediction.values["light"], [6081, np.nan, 6081, np.nan, 1001])
+    expected = [0, NONE | NO_RESULT, DUPLICATE, OFF | NO_RESULT, CandidateFlag.EDGE]
+    assert prediction.flags.tolist() == expected
+    assert prediction.has_result.tolist() == [True, False, True, False, True]
+    result = result_table(MiddleTask(), candidates, prediction, ["m31"])
+    assert result.colnames == ["id", "x", "y", "light", "av", "flags"]
+    assert list(result["id"]) == list("abcde")
+
+
+def test_fluxes_reach_the_network_in_the_unit_of_the_training_set(spec):
+    candidates = candidates_of(Table({"x": [40.0], "y": [30.0]}))
+    task = MiddleTask({"F475W": 26.0, "F814W": 27.5})
+    prediction = predict_candidates(task, [spec], candidates)
+    # F814W is 2.5 magnitudes of zero point off: ten of the wanted units in one of the image's.
+    assert prediction.values["light"][0] == pytest.approx(11 * 3040.5)
+
+
+def test_each_row_is_measured_on_the_first_mosaic_it_lies_on(spec, tmp_path):
+    far = write_plane(tmp_path / "far.fits", image(7.5), CRVAL1=20.0)
+    other = f"F475W={far},F814W={far}"
+    table = Table({"ra": [10.0, 20.0, 30.0], "dec": [41.0, 41.0, 41.0]})
+    candidates = candidates_of(table)
+    prediction = predict_candidates(MiddleTask(), [spec, other], candidates)
+    # Pixel (50, 40) of both.
+    np.testing.assert_allclose(prediction.values["light"], [8101, 8115, np.nan])
+    assert prediction.mosaic.tolist() == [0, 1, -1]
+    assert prediction.flags.tolist() == [0, 0, OFF | NO_RESULT]
+    result = result_table(MiddleTask(), candidates, prediction, ["near", "far"])
+    assert list(result["mosaic"]) == ["near", "far", ""]
+    np.testing.assert_allclose(result["x"].value[:2], 50.0, atol=1e-6)
+
+
+def test_a_bad_mosaic_among_several_does_not_stop_the_others(spec, tmp_path):
+    (tmp_path / "bad.fits").write_bytes(b"")
+    bad = f"F475W={tmp_path / 'bad.fits'},F814W={tmp_path / 'bad.fits'}"
+    candidates = candidates_of(Table({"ra": [10.0], "dec": [41.0]}))
+    prediction = predict_candidates(MiddleTask(), [bad, spec], candidates)
+    assert list(prediction.failed) == [bad] and "empty" in prediction.failed[bad]
+    assert prediction.has_result.all()
+    with pytest.raises(ImageError, match="the file is empty"):
+        predict_candidates(MiddleTask(), [bad], candidates)
+    with pytest.raises(CatalogError, match="expected ra and dec, for 2 mosaics"):
+        predict_candidates(MiddleTask(), [bad, spec], candidates_of(Table({"x": [1], "y": [1]})))
+
+
+def test_gaps_leave_rows_without_result(spec, tmp_path):
+    blank = write_plane(tmp_path / "blank.fits", np.full((HEIGHT, WIDTH), np.nan, np.float32))
+    candidates = candidates_of(Table({"x": [40.0], "y": [30.0]}))
+    prediction = predict_candidates(MiddleTask(), [f"F475W={blank},F814W={blank}"], candidates)
+    assert prediction.flags[0] & NO_RESULT and prediction.flags[0] & CandidateFlag.MISSING_BAND
+    assert np.isnan(prediction.values["light"][0])
+
+
+def test_known_parameters_come_from_a_number_or_a_column(spec):
+    table = Table({"x": [40.0, 41.0], "y": [30.0, 30.0], "dust": [0.3, np.nan]})
+    candidates = candidates_of(table)
+    for source, expected in ((0.5, [0.5, 0.5]), ("dust", [0.3, np.nan])):
+        settings = PredictionSettings(known={"av": source})
+        prediction = predict_candidates(MiddleTask(), [spec], candidates, settings)
+        np.testing.assert_array_equal(prediction.values["av"], expected)
+    with pytest.raises(CatalogError, match="expected a column E with av"):
+        known_values(candidates, {"av": "E"})
+
+
+@pytest.mark.parametrize("suffix", ["fits", "ecsv", "vot"])
+def test_tables_survive_files_with_odd_columns(spec, tmp_path, suffix):
+    table = Table({"x": [40.0, 50.0], "y": [30.0, 31.0], "av": [1.0, 2.0], "flags": [7, 8]})
+    table["mag"] = MaskedColumn([20.5, 0.0], mask=[False, True], unit="mag")
+    table["note"] = np.array(["a", None], object)
+    candidates = candidates_of(table)
+    prediction = predict_candidates(MiddleTask(), [spec], candidates)
+    result = result_table(MiddleTask(), candidates, prediction, ["m31"])
+    result.meta.update(metadata(MiddleTask(), [spec], "pos.fits"))
+    path = tmp_path / f"out.{suffix}"
+    write_catalog(path, result)
+    back = read_catalog(path)
+    assert back.colnames[-3:] == ["light", "cnn_av", "cnn_flags"]
+    assert list(back["av"]) == [1.0, 2.0] and list(back["flags"]) == [7, 8]
+    assert np.isnan(back["mag"].value[1]) and str(back["mag"].unit) == "mag"
+    assert back.meta["weights"] == "middle"
+    assert back.meta["flag_meanings"]["DUPLICATE"][0] == int(DUPLICATE)
+
+
+def test_flag_cards_of_a_fits_table_are_those_of_candidates(spec, tmp_path):
+    from astropy.io import fits
+
+    candidates = candidates_of(Table({"x": [40.0], "y": [30.0]}))
+    prediction = predict_candidates(MiddleTask(), [spec], candidates)
+    result = result_table(MiddleTask(), candidates, prediction, ["m31"])
+    result.meta.update(metadata(MiddleTask(), [spec], "pos.fits"))
+    write_catalog(tmp_path / "out.fits", result)
+    header = fits.getheader(tmp_path / "out.fits", 1)
+    assert header["FLAG5"] == "DUPLICATE" and header["FLAG0"] == "NOT_FINITE"
+
+
+def test_no_candidates_are_no_rows_and_odd_scales_are_refused(spec):
+    candidates = candidates_of(Table({"x": np.empty(0), "y": np.empty(0)}))
+    prediction = predict_candidates(MiddleTask(), [spec], candidates)
+    assert len(result_table(MiddleTask(), candidates, prediction, ["m31"])) == 0
+    task = MiddleTask()
+    task.pixel_scale_arcsec = 0.5
+    with pytest.raises(ConfigError, match=r"pixels of 0\.05 arcsec, the weights want 0\.5"):
+        predict_candidates(task, [spec], candidates)
