@@ -11,11 +11,12 @@ from astro_io.atomic import atomic_path
 from astro_io.errors import BackendError, OutputExistsError
 
 CONFIG_FILE, HISTORY_FILE, CURVES_FILE = "config.toml", "history.csv", "curves.png"
-CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+CHECKPOINTS, TENSORBOARD, LOOKS = "checkpoints", "tensorboard", "looks"
 
 RUN_FILES = (
     CHECKPOINTS,
     TENSORBOARD,
+    LOOKS,
     HISTORY_FILE,
     CURVES_FILE,
     CONFIG_FILE,

@@ -170,6 +170,34 @@ def loop_suppression(boxes, scores, max_boxes: int, iou_threshold: float):
     return indices, is_valid
 
 
+def suppress_each(boxes, scores, *, max_boxes: int, iou_threshold: float):
+    """Do `non_max_suppression` in each image of a batch.
+
+    Parameters
+    ----------
+    boxes : tensor, shape (N, A, 4)
+    scores : tensor, shape (N, A)
+    max_boxes, iou_threshold
+        As of `non_max_suppression`.
+
+    Returns
+    -------
+    indices : int32 tensor, shape (N, max_boxes)
+    is_valid : float32 tensor, shape (N, max_boxes)
+        1 or 0.
+    """
+
+    def suppress(one_image):
+        index, is_valid = non_max_suppression(
+            *one_image, max_boxes=max_boxes, iou_threshold=iou_threshold
+        )
+        return index, ops.cast(is_valid, "float32")
+
+    # Side by side where the backend can: a loop over images would gather them on every device.
+    each = ops.map if keras.backend.backend() == "tensorflow" else ops.vectorized_map
+    return each(suppress, (boxes, scores))
+
+
 def has_concentric_better(boxes, is_valid, *, fraction: float):
     """Tell boxes that share their centre with a better one.
 

@@ -16,16 +16,24 @@ _NAME = re.compile(r"epoch_(\d+)\.h5$")
 
 
 def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int, keep: int = 2) -> Path:
-    """Write weights, optimiser and random state after `epoch` epochs; keep the newest few."""
+    """Write weights and optimiser after `epoch` epochs; the newest `keep` stay, with 0 all."""
     folder.mkdir(parents=True, exist_ok=True)
     path = checkpoint_path(folder, epoch)
     with atomic_path(path, overwrite=True) as part, h5py.File(part, "w") as file:
         file.attrs["epoch"] = epoch
         _write(file.create_group("model"), _state_variables(model))
         _write(file.create_group("optimizer"), model.optimizer.variables)
-    for old in sorted(folder.glob("epoch_*.h5"))[:-keep]:
+    for old in sorted(folder.glob("epoch_*.h5"))[:-keep] if keep else ():
         old.unlink()
     return path
+
+
+def remove_later(folder: Path, epoch: int) -> None:
+    """Remove the checkpoints of epochs after `epoch`, of a try that is given up."""
+    for path in folder.glob("epoch_*.h5"):
+        match = _NAME.search(path.name)
+        if match and int(match[1]) > epoch:
+            path.unlink()
 
 
 def checkpoint_path(folder: Path, epoch: int) -> Path:
@@ -45,16 +53,41 @@ def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
 
 
 def load_model_state(model: keras.Model, path: Path) -> None:
-    """Restore weights and random state."""
+    """Restore weights and moving statistics."""
     with h5py.File(path, "r") as file:
         _read(file["model"], _state_variables(model), f"{path.name}[model]")
 
 
-def load_optimizer_state(model: keras.Model, path: Path) -> None:
-    """Restore the optimiser of a compiled model."""
-    model.optimizer.build(model.trainable_variables)
+def load_optimizer_state(model: keras.Model, path: Path, *, n_steps: int = 0) -> bool:
+    """Restore the optimiser of a compiled model.
+
+    Parameters
+    ----------
+    model : keras.Model
+    path : Path
+    n_steps : int
+        Steps that the optimiser has done, where the checkpoint holds none of its state (one that
+        was packed without): the schedule then goes on, momenta and averages start anew.
+
+    Returns
+    -------
+    bool
+        Whether the state was there.
+    """
+    optimizer = model.optimizer
+    optimizer.build(model.trainable_variables)
     with h5py.File(path, "r") as file:
-        _read(file["optimizer"], model.optimizer.variables, f"{path.name}[optimizer]")
+        if "optimizer" in file:
+            _read(file["optimizer"], optimizer.variables, f"{path.name}[optimizer]")
+            return True
+    optimizer.iterations.assign(n_steps)
+    for average, variable in zip(
+        getattr(optimizer, "_model_variables_moving_average", []),
+        model.trainable_variables,
+        strict=False,
+    ):
+        average.assign(variable)
+    return False
 
 
 def _state_variables(model: keras.Model) -> list[keras.Variable]:

@@ -57,6 +57,9 @@ class ModelConfig:
         rule shifts regions by up to three quarters of a cell across the image.
     min_confidence, detection_nms_iou, max_detections
         A detection has at least this score; overlaps above this IoU are suppressed.
+    temperature : float
+        Logits of the classes are divided by it: above 1, scores that were too sure become modest.
+        Fitted by ``python -m astro_rcnn.calibrate``.
     concentric_fraction : float
         Of two detections whose centres are nearer than this part of the smaller box, the better
         stays; 0 keeps both (the paper).
@@ -97,6 +100,7 @@ class ModelConfig:
     is_nms_class_agnostic: bool = True
     max_detections: int = 300
     concentric_fraction: float = 0.0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work together."""
@@ -124,6 +128,9 @@ class ModelConfig:
             raise ConfigError(
                 f"[model]: min_confidence must lie in 0..1; found {self.min_confidence}."
             )
+
+        if not self.temperature > 0.0:
+            raise ConfigError(f"[model]: temperature must be above 0; found {self.temperature}.")
 
     @property
     def n_classes(self) -> int:
@@ -298,11 +305,18 @@ class TrainConfig:
     name : str
         Name of the weights that come out.
     init : str
-        ``random``, ``coco`` (downloaded), or a weights file.
+        ``random``; ``coco`` or ``imagenet`` (downloaded); a name of the registry; a weights file.
     steps_per_epoch, validation_steps : int
         Batches an epoch.
     seed : int
         Of everything random in the run.
+    precision : {"float32", "bfloat16"}
+        Of the layers in training; weights, losses and boxes stay float32. bfloat16 halves the
+        memory, and is faster where the processor has instructions for it.
+    keep_checkpoints : int
+        The newest so many stay; 0 keeps all.
+    n_looks : int
+        Crops drawn with truth and detections after every epoch; 0 draws none.
     schedule : tuple of StageConfig
         Stages in order.
     """
@@ -312,6 +326,9 @@ class TrainConfig:
     steps_per_epoch: int = 62
     validation_steps: int = 10
     seed: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    keep_checkpoints: int = 2
+    n_looks: int = 2
     model: ModelConfig = field(default_factory=ModelConfig)
     targets: TargetConfig = field(default_factory=TargetConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -319,7 +336,12 @@ class TrainConfig:
     schedule: tuple[StageConfig, ...] = PAPER_SCHEDULE
 
     def __post_init__(self) -> None:
-        """Check that stages follow one another."""
+        """Check words and numbers, and that stages follow one another."""
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigError(f"precision is 'float32' or 'bfloat16'; found '{self.precision}'.")
+        for name in ("keep_checkpoints", "n_looks"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative; found {getattr(self, name)}.")
         ends = [stage.until_epoch for stage in self.schedule]
         if not ends or ends != sorted(set(ends)):
             raise ConfigError(

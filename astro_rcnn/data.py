@@ -110,7 +110,9 @@ class TrainingSequence(keras.utils.PyDataset):
         )
         _require_at_least(0, seed=seed, epoch=epoch, threads=threads, cache_mb=cache_mb)
         self.bands = tuple(bands)
-        self._sources = _open_all(datasets, self.bands)
+        paths = [datasets] if isinstance(datasets, str | Path) else list(datasets)
+        self._sources = _open_all(paths, self.bands)
+        self._names = [Path(path).name for path in paths]
         self._first = np.cumsum([0, *(len(source) for source in self._sources)])
         self.batch_size = batch_size
         self.max_instances = max_instances
@@ -161,12 +163,16 @@ class TrainingSequence(keras.utils.PyDataset):
             ``image`` (N, H, W, B) float32, normalised; ``gt_class_ids`` (N, G) int32, 0 where
             there is no object; ``gt_boxes`` (N, G, 4) float32, pixel edges ``y1, x1, y2, x2`` in
             the crop; ``gt_masks`` (N, G, M, M) uint8, 1 on the object, each filling its box.
-            Objects come first, padding with 0 last. There are no targets: the network makes
-            them from these inputs.
+            Objects come first, padding with 0 last. ``image_key`` (N,) int32: the crop's number
+            in the endless series. There are no targets: the network makes them from these inputs.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"batch {index} of {len(self)}")
         return (self._ahead.get(self.epoch, index, len(self)),)
+
+    def batch(self, epoch: int, index: int) -> dict[str, np.ndarray]:
+        """Return one batch of any epoch, made here and now."""
+        return self._batch(epoch, index)
 
     def epoch_callback(self) -> keras.callbacks.Callback:
         """Return a callback that keeps `epoch` at the number of the epoch that `fit` is in."""
@@ -186,13 +192,35 @@ class TrainingSequence(keras.utils.PyDataset):
         Crop ``k`` of batch ``index`` of an epoch is number
         ``(epoch * steps_per_epoch + index) * batch_size + k``.
         """
-        rng = np.random.default_rng([self.seed, position])
         scene = self.cache[self._scene_number(position)]
+        y1, x1, rng = self._corner(position, scene)
+        crop = cut_crop(scene, y1, x1, self.shape, **self._crop_options)
+        return crop if self.augmentation is None else self.augmentation(crop, rng)
+
+    def describe(self, epoch: int, index: int) -> list[str]:
+        """Say for each crop of a batch where it comes from: set, scene, upper left corner."""
+        first = self._first_position(epoch, index)
+        words = []
+        for position in range(first, first + self.batch_size):
+            number = self._scene_number(position)
+            which = int(np.searchsorted(self._first, number, side="right")) - 1
+            y1, x1, _ = self._corner(position, self.cache[number])
+            scene = number - int(self._first[which])
+            words.append(f"{self._names[which]} scene {scene}, crop at y {y1}, x {x1}")
+        return words
+
+    def _corner(self, position: int, scene: PreparedScene) -> tuple[int, int, np.random.Generator]:
+        """Draw the upper left corner of a crop; the generator goes on to its augmentation."""
+        rng = np.random.default_rng([self.seed, position])
         height, width = scene.image.shape[:2]
         y1 = int(rng.integers(max(height - self.shape[0], 0) + 1))
         x1 = int(rng.integers(max(width - self.shape[1], 0) + 1))
-        crop = cut_crop(scene, y1, x1, self.shape, **self._crop_options)
-        return crop if self.augmentation is None else self.augmentation(crop, rng)
+        return y1, x1, rng
+
+    def _first_position(self, epoch: int, index: int) -> int:
+        """Return the place of a batch's first crop in the endless series."""
+        step = (epoch if self.shuffle else 0) * self.steps_per_epoch + index
+        return step * self.batch_size
 
     def _scene_number(self, position: int) -> int:
         """Return the scene of a place in the endless series of shuffles."""
@@ -204,10 +232,10 @@ class TrainingSequence(keras.utils.PyDataset):
 
     def _batch(self, epoch: int, index: int) -> dict[str, np.ndarray]:
         """Make one batch."""
-        step = (epoch if self.shuffle else 0) * self.steps_per_epoch + index
-        first = step * self.batch_size
+        first = self._first_position(epoch, index)
         crops = [self.crop(first + k) for k in range(self.batch_size)]
-        return stack_crops(crops, self.max_instances, self.mini_mask_size)
+        batch = stack_crops(crops, self.max_instances, self.mini_mask_size)
+        return {**batch, "image_key": np.arange(first, first + self.batch_size, dtype=np.int32)}
 
     def _load(self, number: int) -> PreparedScene:
         """Read and prepare one scene."""
@@ -293,11 +321,8 @@ class _BatchesAhead:
             self._pool.shutdown(cancel_futures=True)
 
 
-def _open_all(
-    datasets: str | Path | Sequence[str | Path], bands: tuple[str, ...]
-) -> list[SceneSource]:
+def _open_all(paths: Sequence[str | Path], bands: tuple[str, ...]) -> list[SceneSource]:
     """Open the sets and check that they can serve."""
-    paths = [datasets] if isinstance(datasets, str | Path) else list(datasets)
     sources = [open_dataset(path) for path in paths]
     for path, source in zip(paths, sources, strict=True):
         missing = [band for band in bands if band not in source.bands]

@@ -183,6 +183,13 @@ class Detector:
                 results[i] = found
         return [found for found in results if found is not None]
 
+    def detect_prepared(self, images: np.ndarray) -> list[Detections]:
+        """Find the sources of normalised images, ndarray of float32, shape (N, H, W, B).
+
+        H and W are multiples of ``settings.size_multiple``.
+        """
+        return self._run(images, images.shape[1:3])
+
     def _prepare(
         self, pixels: np.ndarray, bad: np.ndarray | None, statistics: BandStatistics | None
     ) -> np.ndarray:

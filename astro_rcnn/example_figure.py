@@ -46,11 +46,11 @@ def write_example(scored: ScoredScene, path: Path, *, operating_score: float) ->
     left, right = figure.subplots(1, 2)
     picture = colour_picture(truth.image, truth.statistics)
     is_found = scored.score.truth["is_found_iou"]
-    _draw(left, picture, truth.boxes, truth.masks, truth.class_ids, ~is_found)
+    draw_outlines(left, picture, truth.boxes, truth.masks, truth.class_ids, ~is_found)
     left.set_title(f"truth: {len(is_found)}, missed at IoU 0.5 (magenta): {np.sum(~is_found)}")
     shown = found.take(found.scores >= operating_score)
     is_true = scored.score.found["is_true_iou"][: len(shown)]
-    _draw(right, picture, shown.mask_boxes, shown.masks, shown.class_ids, ~is_true)
+    draw_outlines(right, picture, shown.mask_boxes, shown.masks, shown.class_ids, ~is_true)
     right.set_title(f"detections: {len(shown)}, false at IoU 0.5 (magenta): {np.sum(~is_true)}")
     figure.suptitle(f"{truth.image.name}; stars yellow, galaxies blue")
     with atomic_path(path, overwrite=True) as part:
@@ -79,7 +79,7 @@ def colour_picture(image: SkyImage, statistics: BandStatistics) -> np.ndarray:
     return np.asarray(make_lupton_rgb(*channels, minimum=-1.0, stretch=10.0, Q=8.0))
 
 
-def _draw(
+def draw_outlines(
     panel: Axes,
     picture: np.ndarray,
     boxes: np.ndarray,
@@ -87,7 +87,19 @@ def _draw(
     class_ids: np.ndarray,
     is_wrong: np.ndarray,
 ) -> None:
-    """Show a picture with the outlines of masks."""
+    """Show a picture with the outlines of masks.
+
+    Parameters
+    ----------
+    panel : matplotlib.axes.Axes
+    picture : ndarray, shape (H, W, 3)
+    boxes : ndarray of int, shape (G, 4)
+        Whole-pixel boxes that the masks fill.
+    masks : iterable of G ndarray of bool
+    class_ids : ndarray of int, shape (G,)
+    is_wrong : ndarray of bool, shape (G,)
+        These are drawn in magenta, the others in the colour of their class.
+    """
     from matplotlib.collections import LineCollection
     from skimage.measure import find_contours
 

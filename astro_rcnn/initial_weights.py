@@ -1,4 +1,4 @@
-"""Where a training starts: at random, at COCO, or at a file."""
+"""Where a training starts: at random, at COCO, at ImageNet, or at a file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import h5py
 
 from astro_io.errors import InputNotFoundError, WeightsError
 from astro_io.weights import resolve
+from astro_rcnn.imagenet_weights import load_imagenet, registry_name
 from astro_rcnn.model import MaskRCNN
 from astro_rcnn.named_weights import LoadReport
 from astro_rcnn.released_weights import load_matterport
 from astro_rcnn.weights_file import FORMAT, load_into
 
 log = logging.getLogger(__name__)
+
+_IMAGENET_ENDING = "_notop.h5"
 
 
 def initialise(model: MaskRCNN, init: str) -> LoadReport:
@@ -24,8 +27,9 @@ def initialise(model: MaskRCNN, init: str) -> LoadReport:
     ----------
     model : MaskRCNN
     init : str
-        ``random``; ``coco``, downloaded and checked; another name of the registry; or the path
-        of a file, ours or of the matterport layout.
+        ``random``; ``coco``, downloaded and checked; ``imagenet``, the trunk alone, too; another
+        name of the registry; or the path of a file: ours, of the matterport layout, or a ResNet
+        of `keras.applications`.
 
     Returns
     -------
@@ -34,7 +38,9 @@ def initialise(model: MaskRCNN, init: str) -> LoadReport:
     """
     if init == "random":
         return LoadReport(left_out=("all layers (random start)",))
-    path, _ = resolve(init)
+    path, _ = resolve(registry_name(model.settings.trunk) if init == "imagenet" else init)
+    if path.name.endswith(_IMAGENET_ENDING):
+        return load_imagenet(model, path)
     return load_any(model, path)
 
 

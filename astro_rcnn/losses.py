@@ -10,6 +10,8 @@ from collections.abc import Iterable
 import keras
 from keras import ops
 
+from astro_rcnn.replicas import sum_over_replicas
+
 # Keras 2's binary cross-entropy clips probabilities here; the reference numbers depend on it.
 PROBABILITY_EPSILON = 1e-7
 
@@ -36,7 +38,8 @@ def anchor_class_loss(match, logits):
 
 def anchor_box_loss(match, target_deltas, deltas):
     """Smooth L1 of positive anchors: `match` (N, A), both deltas (N, A, 4)."""
-    return _masked_mean(ops.mean(smooth_l1(target_deltas - deltas), axis=-1), match == 1)
+    error = target_deltas - ops.cast(deltas, "float32")
+    return _masked_mean(ops.mean(smooth_l1(error), axis=-1), match == 1)
 
 
 def class_loss(class_ids, logits, is_counted):
@@ -98,5 +101,7 @@ def _cross_entropy(class_ids, logits):
 
 
 def _masked_mean(values, is_counted):
+    """Mean over what counts in the whole batch; on a replica, its share of it."""
     weight = ops.cast(is_counted, "float32")
-    return ops.sum(values * weight) / ops.maximum(ops.sum(weight), 1.0)
+    (n_counted,) = sum_over_replicas([ops.sum(weight)])
+    return ops.sum(values * weight) / ops.maximum(n_counted, 1.0)

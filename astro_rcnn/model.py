@@ -17,12 +17,14 @@ from astro_rcnn.boxes import (
     decode_boxes,
     denormalize_boxes,
     has_concentric_better,
-    non_max_suppression,
     normalize_boxes,
+    suppress_each,
 )
 from astro_rcnn.config import ModelConfig, TargetConfig
+from astro_rcnn.draws import uniform
 from astro_rcnn.fpn import feature_pyramid
 from astro_rcnn.heads import class_box_head, mask_head
+from astro_rcnn.replicas import n_replicas, reducible
 from astro_rcnn.resnet import compact, resnet
 from astro_rcnn.roi_align import assign_levels, bin_centres, pyramid_roi_align
 from astro_rcnn.rpn import proposal_network, propose
@@ -73,13 +75,16 @@ class MaskRCNN(keras.Model):
     Called with a dict that holds ``image`` (N, H, W, B) and truth (``gt_class_ids`` (N, G),
     ``gt_boxes`` (N, G, 4) pixel edges, ``gt_masks`` (N, G, M, M)) it returns the five losses;
     called with an image alone it returns what `detect` does. H and W are multiples of
-    ``config.size_multiple``; images without a source are allowed.
+    ``config.size_multiple``; images without a source are allowed. ``image_key`` (N,), if given,
+    decides the random choice of anchors and regions of each image; divided among replicas, each
+    loss is a replica's share, and their sum is that of the whole batch.
     """
 
     def __init__(
         self, config: ModelConfig, targets: TargetConfig | None = None, *, seed: int = 0
     ) -> None:
-        super().__init__(name="mask_rcnn")
+        # float32 whatever its layers are: boxes in pixels would be rounded with the images.
+        super().__init__(name="mask_rcnn", dtype="float32")
         self.settings = config
         self.target_settings = targets or TargetConfig()
         self.features = feature_network(config)
@@ -104,8 +109,7 @@ class MaskRCNN(keras.Model):
             n_classes=config.n_classes,
             is_frozen=config.is_batch_norm_frozen,
         )
-        # A fixed name: checkpoints find its state by it.
-        self.random = keras.random.SeedGenerator(seed, name="seed_generator")
+        self.seed = seed
         self.loss_trackers = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
         self.built = True
 
@@ -262,7 +266,7 @@ class MaskRCNN(keras.Model):
         match, target_deltas = anchor_targets(
             anchors,
             gt_boxes,
-            keras.random.uniform(ops.shape(logits)[:2], seed=self.random),
+            self.draw(inputs, logits.shape[1], stream=0),
             n_sampled=targets.rpn_anchors,
             positive_iou=targets.rpn_positive_iou,
             negative_iou=targets.rpn_negative_iou,
@@ -275,6 +279,13 @@ class MaskRCNN(keras.Model):
             "rpn_bbox": losses.anchor_box_loss(match, target_deltas, deltas),
             **head_losses,
         }
+
+    def draw(self, inputs, n: int, *, stream: int):
+        """Random numbers (N, n) that choose anchors and regions: a function of the image's key."""
+        keys = inputs.get("image_key")
+        if keys is None:
+            keys = ops.arange(ops.shape(inputs["gt_boxes"])[0])
+        return uniform(keys, n, stream=stream, seed=self.seed)
 
     def region_losses(self, pyramid, proposals, inputs, shape, training: bool = False):
         """Class, box and mask loss of given proposals (N, R, 4), normalised frame."""
@@ -289,7 +300,7 @@ class MaskRCNN(keras.Model):
             gt_class_ids,
             gt_boxes,
             inputs["gt_masks"],
-            keras.random.uniform(ops.shape(proposals)[:2], seed=self.random),
+            self.draw(inputs, proposals.shape[1], stream=1),
             n_rois=targets.n_rois,
             positive_fraction=targets.roi_positive_fraction,
             positive_iou=targets.roi_positive_iou,
@@ -317,20 +328,22 @@ class MaskRCNN(keras.Model):
         }
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training: bool = True):
-        """Weighted sum of the five losses and weight decay."""
+        """Weighted sum of the five losses and weight decay; on a replica, its share."""
         weights = self.target_settings.loss_weights
         total = sum(weight * y_pred[name] for weight, name in zip(weights, LOSS_NAMES, strict=True))
         if self.target_settings.weight_decay > 0.0:
-            total = total + losses.weight_decay(
-                self.trainable_variables, self.target_settings.weight_decay
-            )
+            decay = losses.weight_decay(self.trainable_variables, self.target_settings.weight_decay)
+            total = total + decay / n_replicas()
         return total
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """Average each loss over the epoch."""
+        """Average each loss over the epoch (Keras averages over replicas: shares are summed)."""
         for tracker in self.loss_trackers:
-            tracker.update_state(y_pred[tracker.name])
-        return self.get_metrics_result()
+            tracker.update_state(y_pred[tracker.name] * n_replicas())
+        return reducible(self.get_metrics_result())
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Leave out a dry run of Keras: all is built, and it cannot take a worker's batch."""
 
 
 def refine_detections(rois, logits, deltas, window, config: ModelConfig):
@@ -354,7 +367,7 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
         ``boxes`` (N, D, 4), ``class_ids`` (N, D), ``scores`` (N, D), ``probabilities``
         (N, D, C), ``roi_index`` (N, D); zeros in unused rows.
     """
-    probabilities = ops.softmax(ops.cast(logits, "float32"), axis=-1)
+    probabilities = ops.softmax(ops.cast(logits, "float32") / config.temperature, axis=-1)
     class_ids = ops.argmax(probabilities, axis=-1)
     scores = ops.max(probabilities, axis=-1)
     of_class = ops.take_along_axis(
@@ -370,17 +383,9 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
     separate = 0.0 if config.is_nms_class_agnostic else 2.0
     shifted = boxes + separate * ops.cast(class_ids, "float32")[..., None]
 
-    def suppress(one_image):
-        image_boxes, image_scores = one_image
-        index, is_valid = non_max_suppression(
-            image_boxes,
-            image_scores,
-            max_boxes=config.max_detections,
-            iou_threshold=config.detection_nms_iou,
-        )
-        return index, ops.cast(is_valid, "float32")
-
-    index, is_valid = ops.map(suppress, (shifted, ranked))
+    index, is_valid = suppress_each(
+        shifted, ranked, max_boxes=config.max_detections, iou_threshold=config.detection_nms_iou
+    )
     final = ops.take_along_axis(boxes, index[..., None], axis=1)
     if config.concentric_fraction > 0.0:
         doubled = has_concentric_better(final, is_valid > 0, fraction=config.concentric_fraction)
@@ -413,8 +418,20 @@ def _scale_limits(config: ModelConfig, shape: tuple[int, int]) -> ModelConfig:
 
 
 def build_model(
-    config: ModelConfig, targets: TargetConfig | None = None, *, seed: int = 0
+    config: ModelConfig,
+    targets: TargetConfig | None = None,
+    *,
+    seed: int = 0,
+    precision: str = "float32",
 ) -> MaskRCNN:
-    """Build the network of `config` with random weights drawn from `seed`."""
+    """Build the network of `config` with random weights drawn from `seed`.
+
+    With a `precision` of ``"bfloat16"`` the layers compute in it; weights stay float32.
+    """
     keras.utils.set_random_seed(seed)
-    return MaskRCNN(config, targets, seed=seed)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
+    try:
+        return MaskRCNN(config, targets, seed=seed)
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from keras import layers
 
+from astro_rcnn.replicas import n_replicas
+
 BATCH_NORM_EPSILON = 1e-3
 _BLOCKS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
@@ -25,9 +27,14 @@ class FrozenBatchNormalization(layers.BatchNormalization):
 
 
 def batch_norm(name: str, *, is_frozen: bool) -> layers.Layer:
-    """Make a batch normalisation; frozen ones use their moving statistics in training too."""
-    kind = FrozenBatchNormalization if is_frozen else layers.BatchNormalization
-    return kind(epsilon=BATCH_NORM_EPSILON, momentum=0.97, name=name)
+    """Make a batch normalisation; frozen ones use their moving statistics in training too.
+
+    Where a batch is divided among replicas, the others measure the whole of it.
+    """
+    options = {"epsilon": BATCH_NORM_EPSILON, "momentum": 0.97, "name": name}
+    if is_frozen:
+        return FrozenBatchNormalization(**options)
+    return layers.BatchNormalization(synchronized=n_replicas() > 1, **options)
 
 
 def resnet(image, *, depth: str, is_frozen: bool) -> dict[int, object]:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from astro_rcnn.boxes import clip_boxes, decode_boxes, non_max_suppression
+from astro_rcnn.boxes import clip_boxes, decode_boxes, suppress_each
 
 
 def proposal_network(*, width: int, channels: int, n_ratios: int, stride: int) -> keras.Model:
@@ -74,12 +74,7 @@ def propose(
     # A network that has diverged must come to its loss, which says so, and not to a wrong index.
     boxes = ops.where(ops.isfinite(boxes), boxes, 0.0)
 
-    def suppress(one_image):
-        image_boxes, image_scores = one_image
-        index, is_valid = non_max_suppression(
-            image_boxes, image_scores, max_boxes=n_proposals, iou_threshold=iou_threshold
-        )
-        return index, ops.cast(is_valid, "float32")
-
-    index, is_valid = ops.map(suppress, (ops.stop_gradient(boxes), best_scores))
+    index, is_valid = suppress_each(
+        ops.stop_gradient(boxes), best_scores, max_boxes=n_proposals, iou_threshold=iou_threshold
+    )
     return ops.take_along_axis(boxes, index[..., None], axis=1) * is_valid[..., None]

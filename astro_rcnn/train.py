@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,16 +30,39 @@ def _train(argv: Sequence[str] | None) -> int:
         help="change a setting, for example data.batch_size=8; repeatable",
     )
     parser.add_argument(
-        "--init", help="random, coco, a registry name or a weights file (short for --set init=...)"
+        "--init",
+        help="random, coco, imagenet, a registry name or a weights file (short for --set init=...)",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint")
     parser.add_argument(
+        "--resume-from",
+        metavar="WHICH",
+        help="go on from this checkpoint: an epoch, a file, or a folder that --pack wrote",
+    )
+    parser.add_argument(
         "--finish", action="store_true", help="end a run here: weights from the newest checkpoint"
+    )
+    parser.add_argument(
+        "--pack",
+        type=Path,
+        metavar="FOLDER",
+        help="train no further: write the newest checkpoint there in small pieces",
+    )
+    parser.add_argument(
+        "--pack-weights-only", action="store_true", help="pack without the optimiser's state"
+    )
+    parser.add_argument(
+        "--distribute",
+        choices=("none", "mirrored", "multiworker", "data-parallel"),
+        default="none",
+        help="several devices or machines, see docs/training.md (default %(default)s)",
     )
     add_common_arguments(parser, output="run folder", seed=None)
     args = parser.parse_args(argv)
     configure_logging(args)
 
+    if args.pack is not None:
+        return _pack(args)
     from astro_io.config import load_config
     from astro_rcnn.config import TrainConfig
 
@@ -56,10 +80,32 @@ def _train(argv: Sequence[str] | None) -> int:
         args.output,
         resume=args.resume,
         finish=args.finish,
+        resume_from=args.resume_from,
+        distribute=args.distribute,
         overwrite=args.overwrite,
         verbose=0 if args.quiet else (1 if args.verbose or sys.stderr.isatty() else 2),
     )
     print(f"{weights}: written")
+    return 0
+
+
+def _pack(args: argparse.Namespace) -> int:
+    """Write the newest checkpoint of a run, or the one asked for, in small pieces."""
+    from astro_io.errors import InputNotFoundError
+    from astro_io.run_folder import CHECKPOINTS
+    from astro_rcnn.checkpoint import latest_checkpoint
+    from astro_rcnn.packing import find_checkpoint, pack_checkpoint
+
+    folder = args.output / CHECKPOINTS
+    if args.resume_from is not None:
+        checkpoint = find_checkpoint(folder, args.resume_from)
+    else:
+        checkpoint = latest_checkpoint(folder)
+    if checkpoint is None:
+        raise InputNotFoundError(f"{folder}: no checkpoint to pack. Train first.")
+    pieces = pack_checkpoint(checkpoint[0], args.pack, has_optimizer=not args.pack_weights_only)
+    size_mb = sum(path.stat().st_size for path in pieces) / 1e6
+    print(f"{args.pack}: epoch {checkpoint[1]} in {len(pieces)} pieces, {size_mb:.1f} MB")
     return 0
 
 

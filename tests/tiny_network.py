@@ -66,6 +66,7 @@ def tiny_run(dataset: Path, **changes) -> TrainConfig:
         steps_per_epoch=3,
         validation_steps=1,
         seed=5,
+        n_looks=0,
         model=TINY_MODEL,
         targets=TINY_TARGETS,
         data=DataConfig(

@@ -49,6 +49,7 @@ def test_a_batch_has_fixed_shapes_and_types(dataset):
     assert found == {
         "image": ((2, 32, 32, 3), "float32"),
         "gt_class_ids": ((2, 12), "int32"),
+        "image_key": ((2,), "int32"),
         "gt_boxes": ((2, 12, 4), "float32"),
         "gt_masks": ((2, 12, 14, 14), "uint8"),
     }

@@ -19,15 +19,15 @@ from tiny_network import TINY_MODEL, blob_scene, tiny_run, write_blobs
 from training_scenes import write_scenes
 
 from astro_io.errors import ConfigError, InputNotFoundError, OutputExistsError, WeightsError
+from astro_io.run_folder import append_history
 from astro_rcnn.averaging import load_averaged
 from astro_rcnn.checkpoint import latest_checkpoint, load_model_state, save_checkpoint
 from astro_rcnn.config import OptimizerConfig, StageConfig, TrainConfig
 from astro_rcnn.model import build_model
 from astro_rcnn.named_weights import named_variables
+from astro_rcnn.sequences import make_sequences
 from astro_rcnn.trainer import (
-    append_history,
     compile_for_segment,
-    make_sequences,
     segments,
     train,
 )
@@ -56,7 +56,7 @@ def run(config: TrainConfig, output: Path, **options) -> Path:
 @pytest.fixture(scope="module")
 def straight(dataset, tmp_path_factory) -> tuple[TrainConfig, Path]:
     """A run of three epochs in two segments, with moving averages and validation."""
-    config = tiny_run(dataset, schedule=TWO_SEGMENTS)
+    config = tiny_run(dataset, schedule=TWO_SEGMENTS, n_looks=1)
     config = replace(config, data=replace(config.data, validation=(str(dataset),)))
     output = tmp_path_factory.mktemp("runs") / "straight"
     run(config, output)
@@ -91,6 +91,7 @@ def test_a_run_leaves_its_files(straight):
         "config.toml",
         "curves.png",
         "history.csv",
+        "looks",
         "tensorboard",
         "tiny.entry.toml",
         "tiny.weights.h5",
@@ -100,6 +101,8 @@ def test_a_run_leaves_its_files(straight):
         "epoch_0003.h5",
     }
     assert len(list((output / "tensorboard").iterdir())) == 3
+    looks = sorted(path.name for path in (output / "looks").iterdir())
+    assert looks == ["epoch_0001.png", "epoch_0002.png", "epoch_0003.png"]
 
 
 def test_history_holds_every_loss_of_every_epoch(straight):
@@ -167,16 +170,16 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(straight, tmp_path, stopped_
 
 def stop_after_epoch(patch: pytest.MonkeyPatch, epoch: int) -> None:
     """Interrupt as control-C does, once the files of an epoch are written."""
-    from astro_rcnn import trainer
+    from astro_rcnn import recorder
 
-    write = trainer.save_checkpoint
+    write = recorder.save_checkpoint
 
     def stopping(model, folder, **options):
         write(model, folder, **options)
         if options["epoch"] == epoch:
             raise KeyboardInterrupt
 
-    patch.setattr(trainer, "save_checkpoint", stopping)
+    patch.setattr(recorder, "save_checkpoint", stopping)
 
 
 def test_a_finished_run_finishes_again_alike(straight, tmp_path):
@@ -288,8 +291,11 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_epochs_before(strai
     optimizer = OptimizerConfig(name="sgd", clip_norm=0.0)
     start = replace(config, init=str(copy / "tiny.weights.h5"), optimizer=optimizer)
     diverging = replace(start, schedule=(wild,), steps_per_epoch=3)
+    named = (
+        r"blobs\.h5 scene 1, crop at y 0, x 0; blobs\.h5 scene 2, .* pixels and boxes are finite"
+    )
     with pytest.raises(
-        ConfigError, match="the loss is (nan|inf) in epoch 1; .* Lower learning_rate"
+        ConfigError, match=rf"the loss is (nan|inf) in epoch 1, batch 2 .*: {named}.* lower learn"
     ):
         run(diverging, tmp_path / "wild")
     assert not (tmp_path / "wild" / "checkpoints").exists()
