@@ -30,15 +30,16 @@ LEGUS_FRACTIONS = (477.0, 404.0, 692.0, 878.0)
 """Objects of each class in NGC 1566 (LEGUS catalogue, class by mode of the votes)."""
 
 HUMAN_CONFUSION = (
-    (0.66, 0.20, 0.05, 0.09),
-    (0.24, 0.37, 0.21, 0.18),
-    (0.06, 0.21, 0.40, 0.33),
-    (0.09, 0.12, 0.18, 0.61),
+    (0.66, 0.119, 0.075, 0.146),
+    (0.160, 0.37, 0.249, 0.221),
+    (0.052, 0.127, 0.40, 0.421),
+    (0.062, 0.069, 0.259, 0.61),
 )
 """Probability of each label (columns) for each true class (rows).
 
-The diagonal is the agreement of two humans, as Wei et al. quote it.  What lies beside the
-diagonal is our choice: mistakes go mostly to the neighbouring class, and to class 4.
+The diagonal is the agreement of two humans as Wei et al. quote it.  The rest of each row is
+divided as the votes of two humans on the same object are in NGC 1566 (LEGUS catalogue, columns 36
+to 39; `benchmarks/legus_table.py` counts them).
 """
 
 

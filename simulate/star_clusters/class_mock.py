@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -35,10 +36,28 @@ KIND_OF_CLASS = {1: "symmetric", 2: "asymmetric", 3: "association"}
 
 _DRAW = {1: draw_symmetric, 2: draw_asymmetric, 3: draw_association}
 _MAX_TRIES = 300
+_LABEL_STREAM = 1  # keeps the label apart from the object
 _WINDOW_PX = 24  # around the object, for its shape
 _SATURATED_MAG = (14.5, 17.0)
 _EXEMPT = ("field", "cosmic_ray", "hot_pixels", "edge")
 _N_STARS = {"star": 1, "pair": 2, "triple": 3}
+
+
+def human_label(class_id: int, own_seed: int, confusion: Sequence[Sequence[float]]) -> int:
+    """Return the class that a human gives to an object: a function of the object's seed.
+
+    Parameters
+    ----------
+    class_id : int
+        True class.
+    own_seed : int
+        Column ``seed`` of the object.
+    confusion : 4 x 4 probabilities
+        Labels (columns) of each true class (rows).
+    """
+    row = np.array(confusion[class_id - 1])
+    rng = np.random.default_rng([own_seed, _LABEL_STREAM])
+    return int(rng.choice(CLASS_IDS, p=row / row.sum()))
 
 
 class ClassMockMaker(MockMaker):
@@ -89,8 +108,7 @@ class ClassMockMaker(MockMaker):
             raise ConfigError(
                 f"[classes] min_snr: no object of class {class_id} in {_MAX_TRIES} tries. Lower it."
             )
-        confusion = np.array(self.config.classes.confusion[class_id - 1])
-        human = int(rng.choice(CLASS_IDS, p=confusion / confusion.sum()))
+        human = human_label(class_id, own_seed, self.config.classes.confusion)
         values.update(seed=own_seed, index=index, class_human=human)
         return Mock(stamp, values)
 

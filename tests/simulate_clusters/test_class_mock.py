@@ -17,7 +17,7 @@ from simulate.star_clusters.class_config import (
     LEGUS_FRACTIONS,
     ClassesConfig,
 )
-from simulate.star_clusters.class_mock import ClassMockMaker
+from simulate.star_clusters.class_mock import ClassMockMaker, human_label
 from simulate.star_clusters.config import load_preset
 
 SMALL = ("instrument.stamp_px=48", "field.surface_brightness_mag=[22,23]")
@@ -75,12 +75,15 @@ def test_fractions_are_those_of_legus():
     assert {maker.make(1, i).row["kind"] for i in range(6)} == {"star"}
 
 
-def test_human_labels_follow_the_confusion_matrix(rng):
+def test_human_labels_follow_the_confusion_matrix():
     """A matrix that always says 2: every label is 2, whatever the object."""
     always_2 = ",".join(["[0,1,0,0]"] * 4)
     maker = ClassMockMaker(load_preset("phangs", (*SMALL, f"classes.confusion=[{always_2}]")))
     assert {maker.make(1, i).row["class_human"] for i in range(6)} == {2}
     assert [row[i] for i, row in enumerate(HUMAN_CONFUSION)] == [0.66, 0.37, 0.40, 0.61]
+    labels = [human_label(2, seed, HUMAN_CONFUSION) for seed in range(4000)]
+    shares = [labels.count(i) / 4000 for i in CLASS_IDS]
+    np.testing.assert_allclose(shares, HUMAN_CONFUSION[1], atol=0.03)  # 3.8 sigma
 
 
 def test_human_labels_are_drawn_afresh_for_each_object(mocks):
