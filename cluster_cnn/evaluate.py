@@ -13,7 +13,10 @@ from astro_io.errors import ConfigError
 
 DEFAULT_WEIGHTS = "cluster-phat"
 
-TASKS: dict[str, str] = {"parameters": "cluster_cnn.parameter_evaluation:evaluate_weights"}
+TASKS: dict[str, str] = {
+    "parameters": "cluster_cnn.parameter_evaluation:evaluate_weights",
+    "classes": "cluster_cnn.classes.evaluation:evaluate_weights",
+}
 """What scores weights of each task: a function of the weights' name and the arguments; it writes
 ``metrics.json`` and returns the tables to print and the line for stdout."""
 

@@ -72,10 +72,15 @@ class ParameterTask:
         self, stamps: np.ndarray, known: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Measure stamps; parameters that are `known` are taken as they are."""
-        estimates = self.predictor.predict(stamps, known=known)
+        own = {name: values for name, values in known.items() if name in self.names}
+        estimates = self.predictor.predict(stamps, known=own)
         flags = np.where(estimates.is_strange, int(CandidateFlag.OUT_OF_RANGE), 0)
         flags |= np.where(estimates.is_at_limit, int(CandidateFlag.AT_LIMIT), 0)
         return self._values(estimates), flags.astype(np.int32)
+
+    def finish(self, output: Path) -> list[Path]:
+        """Write nothing beside the table."""
+        return []
 
     def _values(self, estimates: Estimates) -> dict[str, np.ndarray]:
         values = {

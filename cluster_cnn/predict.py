@@ -18,12 +18,14 @@ from astro_io.cli import (
     summary,
 )
 
-DEFAULT_WEIGHTS = "cluster-phat"
+DEFAULT_WEIGHTS = {"parameters": "cluster-phat", "classes": "classes-phangs"}
+"""By task."""
 
 DESCRIPTION = """\
 Measure star-cluster candidates on mosaics: one row a candidate, with all columns of the input.
 Weights for parameters give log_age, log_mass, av, log_radius (each _p16, _p50, _p84), their
-correlations, p_cluster, log_snr; others what they were trained for. Doubts stand in flags.
+correlations, p_cluster, log_snr; weights for classes (--task classes) give p_class_1 to p_class_4,
+class, p_cluster, entropy, and pictures of each class beside the table. Doubts stand in flags.
 
 MOSAIC is F475W=a.fits,F814W=b.fits, a folder with img_<band>.fits, a cube, or a file with one
 extension a band, sky subtracted, in electrons a second (or with zero points in the header).
@@ -57,9 +59,9 @@ def _main(argv: Sequence[str] | None) -> int:
         origin=args.origin,
         may_lack_bands=args.missing_bands == "blank",
         must_align=args.align == "refuse",
-        known={} if args.av is None else {"av": args.av},
+        known=_known(args),
     )
-    task = open_task(args.weights, args.task)
+    task = open_task(args.weights or DEFAULT_WEIGHTS[args.task or "parameters"], args.task)
     prediction = prediction_run.predict_candidates(task, args.mosaics, candidates, settings)
     from astro_io.input_spec import image_name
 
@@ -67,6 +69,8 @@ def _main(argv: Sequence[str] | None) -> int:
     table = prediction_run.result_table(task, candidates, prediction, names)
     table.meta.update(prediction_run.metadata(task, args.mosaics, candidates.name))
     write_catalog(args.output, table, kind, overwrite=args.overwrite)
+    if not args.no_gallery:
+        task.finish(args.output)
     n, n_done = len(candidates), int(prediction.has_result.sum())
     n_doubtful = int(((prediction.flags != 0) & prediction.has_result).sum())
     failed = f", {len(prediction.failed)} mosaics failed" if prediction.failed else ""
@@ -75,6 +79,12 @@ def _main(argv: Sequence[str] | None) -> int:
         f"flags{failed}, {time.monotonic() - start:.1f} s"
     )
     return SOME_FAILED if prediction.failed else DONE
+
+
+def _known(args: argparse.Namespace) -> dict[str, float | str]:
+    """Return what the user knows of the candidates, by parameter."""
+    known = {"av": args.av, "distance_kpc": args.distance_kpc}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _column_pair(text: str) -> tuple[str, str]:
@@ -98,11 +108,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--catalog", required=True, type=Path, metavar="TABLE", help="positions")
     add(
         "--weights",
-        default=DEFAULT_WEIGHTS,
         metavar="NAME or FILE",
-        help="network (default %(default)s; python -m astro_io.weights lists them)",
+        help="network (default: that of --task; python -m astro_io.weights lists them)",
     )
-    add("--task", metavar="TASK", help="parameters or classes (default: by the weights)")
+    add(
+        "--task",
+        choices=tuple(DEFAULT_WEIGHTS),
+        help="what to measure (default: what --weights are for, else parameters)",
+    )
     add("--columns", type=_column_pair, metavar="X,Y", help="columns with the positions")
     add("--sky", action="store_true", help="these columns are ra and dec")
     add(
@@ -119,6 +132,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MAG or COLUMN",
         help="known extinction in V: a number, or the column that holds it",
     )
+    add(
+        "--distance-kpc",
+        type=_value_or_column,
+        metavar="KPC or COLUMN",
+        help="known distance, for classes: a number, or the column that holds it",
+    )
+    add("--no-gallery", action="store_true", help="no pictures of the classes beside the table")
     add(
         "--missing-bands",
         choices=("refuse", "blank"),

@@ -234,7 +234,7 @@ def _empty(task: StampTask, candidates: Candidates) -> Prediction:
     off = CandidateFlag.OFF_IMAGE | CandidateFlag.NO_RESULT
     none = CandidateFlag.NOT_FINITE | CandidateFlag.NO_RESULT
     return Prediction(
-        values={name: np.full(n, np.nan) for name in task.columns()},
+        values={name: np.full(n, note.missing) for name, note in task.columns().items()},
         flags=np.where(finite, int(off), int(none)).astype(np.int32),
         x=np.full(n, np.nan),
         y=np.full(n, np.nan),
@@ -293,8 +293,8 @@ def _measure_batch(
         if result.values[name].dtype != column.dtype and column.dtype.kind in "SUib":
             result.values[name] = result.values[name].astype(column.dtype)
         result.values[name][rows] = column
-    result.flags[rows] |= flags
     result.flags[rows] &= ~int(CandidateFlag.NO_RESULT)
+    result.flags[rows] |= flags
 
 
 def _explain(mosaic: Mosaic, task: StampTask) -> None:

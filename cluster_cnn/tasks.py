@@ -15,18 +15,25 @@ import numpy as np
 
 from astro_io.errors import ConfigError, WeightsError
 
-TASKS: dict[str, str] = {"parameters": "cluster_cnn.parameter_task:ParameterTask"}
+TASKS: dict[str, str] = {
+    "parameters": "cluster_cnn.parameter_task:ParameterTask",
+    "classes": "cluster_cnn.classes.task:ClassTask",
+}
 """Class of each task."""
 
-FORMATS: dict[str, str] = {"cluster-cnn weights": "parameters"}
+FORMATS: dict[str, str] = {
+    "cluster-cnn weights": "parameters",
+    "cluster-cnn classes": "classes",
+}
 """Task of each format of weights files, without its version."""
 
 
 class ColumnNote(NamedTuple):
-    """Unit and meaning of a result column."""
+    """Unit and meaning of a result column, and its value in rows without a result."""
 
     unit: str
     meaning: str
+    missing: float = float("nan")
 
 
 class StampTask(Protocol):
@@ -72,8 +79,12 @@ class StampTask(Protocol):
         values : dict of str to ndarray, shape (n,)
             Of `columns`.
         flags : ndarray of int32, shape (n,)
-            `cluster_cnn.flags.CandidateFlag` bits that the task adds.
+            `cluster_cnn.flags.CandidateFlag` bits that the task adds; NO_RESULT takes a row's
+            result away.
         """
+
+    def finish(self, output: Path) -> list[Path]:
+        """Write what belongs beside the table `output`, such as pictures; return the files."""
 
 
 def open_task(weights: str | Path, task: str | None = None) -> StampTask:

@@ -15,12 +15,16 @@ from astro_io.errors import ConfigError, InputNotFoundError
 
 TASKS: dict[str, tuple[str, str]] = {
     "parameters": ("cluster_cnn.config:TrainConfig", "cluster_cnn.trainer:train"),
+    "classes": (
+        "cluster_cnn.classes.config:ClassTrainConfig",
+        "cluster_cnn.classes.trainer:train_classes",
+    ),
 }
 """Configuration and trainer of each value of the key ``task`` of a configuration file."""
 
 DESCRIPTION = """\
 Train a network on stamps of star clusters whose truth is known (python -m simulate.clusters makes
-them). configs/cluster_*.toml are ready configurations; their key 'task' says what is learnt."""
+them). configs/cluster_*.toml and classes_*.toml are ready; their key 'task' says what is learnt."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

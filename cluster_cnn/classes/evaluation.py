@@ -1,0 +1,253 @@
+"""`cluster_cnn.evaluate` for the task ``classes``: scores, ablation, figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astro_io.atomic import atomic_path
+from astro_io.cli import progress
+from astro_io.errors import OutputExistsError
+from astro_io.provenance import provenance
+from cluster_cnn.classes import figures
+from cluster_cnn.classes.calibration import mean_probabilities
+from cluster_cnn.classes.data import label_index, read_distances
+from cluster_cnn.classes.predictor import ClassEstimates, ClassPredictor
+from cluster_cnn.classes.scores import class_scores, spread_of_runs
+from cluster_cnn.data import StampSource
+
+METRICS_FILE, PREDICTIONS_FILE = "metrics.json", "predictions.npz"
+CONFUSION_FILE, ENTROPY_FILE, ABLATION_FILE = "confusion.png", "entropy.png", "ablation.png"
+
+HUMAN = "class_human"
+SNR_EDGES = (0.0, 50.0, 100.0, 300.0, np.inf)
+
+_BATCH = 256
+
+
+def evaluate_weights(args: argparse.Namespace) -> tuple[str, str]:
+    """Score weights as the arguments of `cluster_cnn.evaluate` say.
+
+    Returns
+    -------
+    tables, line : str
+        For stdout.
+    """
+    path = args.output / METRICS_FILE
+    if path.exists() and not args.overwrite:
+        raise OutputExistsError(f"{path} exists. Pass --overwrite, or choose another --output.")
+    metrics = evaluate_classes(
+        ClassPredictor.load(args.weights),
+        args.dataset,
+        args.output,
+        limit=args.limit,
+        has_ablation=args.ablation,
+    )
+    best = metrics["classes"]
+    line = f"{best['accuracy']:.1f} % of {best['n']} in the right class -> {args.output}"
+    return scorecard(metrics), line
+
+
+def evaluate_classes(
+    predictor: ClassPredictor,
+    dataset: Path,
+    output: Path,
+    *,
+    limit: int | None = None,
+    has_ablation: bool = False,
+) -> dict[str, Any]:
+    """Score an ensemble on a set; write ``metrics.json``, the predictions and figures.
+
+    Parameters
+    ----------
+    predictor : ClassPredictor
+    dataset : Path
+        Made by ``simulate.clusters --task classes`` or `cluster_cnn.stamps`.
+    output : Path
+        Folder.
+    limit : int, optional
+        Only the first so many stamps.
+    has_ablation : bool
+        Also score with each band blanked in turn, as figure 5 of Wei et al.
+
+    Returns
+    -------
+    dict
+        What stands in ``metrics.json``.
+    """
+    config = predictor.config
+    ids = config.class_ids
+    source = StampSource([dataset], bands=config.bands, stamp_size=config.stamp_size)
+    rows = np.arange(len(source))[:limit]
+    truth = source.column("class")[rows]
+    label_index(truth, ids)  # refuses classes that the network does not know
+    estimates, each = classify_source(predictor, source, rows)
+    whole = class_scores(truth, estimates.probabilities, estimates.entropy, ids)
+    metrics: dict[str, Any] = {
+        "classes": whole,
+        "members": spread_of_runs([class_scores(truth, p, np.zeros(len(p)), ids) for p in each]),
+        "by_kind": _accuracy_by(source, "kind", rows, truth, estimates),
+        "by_snr": _accuracy_by_snr(source, rows, truth, estimates),
+        "out_of_range": float(100 * estimates.is_strange.mean()),
+    }
+    if HUMAN in source_columns(source):
+        human = source.column(HUMAN)[rows]
+        metrics["human_labels"] = {"accuracy": float(100 * (human == truth).mean())}
+    if has_ablation:
+        metrics["ablation"] = ablate(predictor, source, rows, truth, whole)
+    metrics |= {
+        "weights": predictor.describe(),
+        "dataset": dataset.name,
+        "provenance": provenance(),
+    }
+    source.close()
+    _write(output, metrics, truth, estimates, ids)
+    return metrics
+
+
+def classify_source(
+    predictor: ClassPredictor,
+    source: StampSource,
+    rows: np.ndarray,
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> tuple[ClassEstimates, list[np.ndarray]]:
+    """Classify stamps of a set.
+
+    Parameters
+    ----------
+    predictor : ClassPredictor
+    source : StampSource
+    rows : ndarray of int
+    change : callable, optional
+        Changes stamps before they are classified, for example blanks a band.
+
+    Returns
+    -------
+    estimates : ClassEstimates
+        Of the ensemble.
+    each : list of ndarray of float, shape (N, C)
+        Probabilities of every member alone.
+    """
+    distances = read_distances(source)[rows]
+    parts, raw = [], []
+    blocks = [slice(first, first + _BATCH) for first in range(0, len(rows), _BATCH)]
+    for block in progress(blocks, description="stamps", unit="batch"):
+        stamps = source.read(rows[block])
+        stamps = stamps if change is None else change(stamps)
+        logits, features = predictor.outputs(stamps, distance_kpc=distances[block])
+        parts.append(predictor.estimate(stamps, logits, features))
+        raw.append(logits)
+    logits = np.concatenate(raw, axis=1)
+    temperature = predictor.calibration.temperature
+    each = [mean_probabilities(one[None], temperature) for one in logits]
+    return ClassEstimates.join(parts), each
+
+
+def ablate(
+    predictor: ClassPredictor,
+    source: StampSource,
+    rows: np.ndarray,
+    truth: np.ndarray,
+    whole: dict[str, Any],
+) -> dict[str, Any]:
+    """Score with each band missing in turn; the first entry, ``all bands``, is without loss."""
+    result = {"all bands": whole}
+    for channel, band in enumerate(predictor.config.bands):
+
+        def blank(stamps: np.ndarray, channel: int = channel) -> np.ndarray:
+            stamps = stamps.copy()
+            stamps[..., channel] = np.nan
+            return stamps
+
+        estimates, _ = classify_source(predictor, source, rows, blank)
+        result[band] = class_scores(
+            truth, estimates.probabilities, estimates.entropy, predictor.config.class_ids
+        )
+    return result
+
+
+def scorecard(metrics: dict[str, Any]) -> str:
+    """Return the scores as a table in Markdown."""
+    scores, members = metrics["classes"], metrics["members"]
+    names = list(scores["per_class"])
+    head = ["", "all", *(f"class {name}" for name in names)]
+    lines = [head, ["---"] * len(head)]
+    single = [members["accuracy"], *(members["per_class"][name] for name in names)]
+    lines.append(
+        ["ensemble", f"{scores['accuracy']:.1f}"]
+        + [f"{scores['per_class'][name]:.1f}" for name in names]
+    )
+    label = f"one training ({members['n_runs']})"
+    lines.append([label, *(f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in single)])
+    for band, part in metrics.get("ablation", {}).items():
+        if band != "all bands":
+            values = [part["accuracy"], *(part["per_class"][name] for name in names)]
+            lines.append([f"without {band}", *(f"{value:.1f}" for value in values)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def source_columns(source: StampSource) -> set[str]:
+    """Return the columns that all sets of a source have."""
+    from astro_io.cluster_set import ClusterSetReader
+
+    found = []
+    for path in source.paths:
+        with ClusterSetReader(path) as reader:
+            found.append(set(reader.columns))
+    return set.intersection(*found)
+
+
+def _accuracy_by(
+    source: StampSource, name: str, rows: np.ndarray, truth: np.ndarray, estimates: ClassEstimates
+) -> dict[str, Any]:
+    if name not in source_columns(source):
+        return {}
+    values, right = source.column(name)[rows], estimates.chosen == truth
+    return {
+        str(value): {
+            "n": int((values == value).sum()),
+            "accuracy": float(100 * right[values == value].mean()),
+        }
+        for value in np.unique(values)
+    }
+
+
+def _accuracy_by_snr(
+    source: StampSource, rows: np.ndarray, truth: np.ndarray, estimates: ClassEstimates
+) -> list[dict[str, float]]:
+    snr, right = source.column("snr")[rows], estimates.chosen == truth
+    result = []
+    for low, high in pairwise(SNR_EDGES):
+        own = (snr >= low) & (snr < high) & (snr > 0)
+        if own.any():
+            accuracy = float(100 * right[own].mean())
+            result.append({"above": low, "n": int(own.sum()), "accuracy": accuracy})
+    return result
+
+
+def _write(
+    output: Path,
+    metrics: dict[str, Any],
+    truth: np.ndarray,
+    estimates: ClassEstimates,
+    ids: Sequence[int],
+) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    with atomic_path(output / METRICS_FILE, overwrite=True) as part:
+        part.write_text(json.dumps(metrics, indent=1, default=float))
+    with atomic_path(output / PREDICTIONS_FILE, overwrite=True) as part, part.open("wb") as file:
+        np.savez_compressed(
+            file, truth=truth, probabilities=estimates.probabilities, entropy=estimates.entropy
+        )
+    scores = metrics["classes"]
+    title = f"{scores['accuracy']:.1f} % of {scores['n']}"
+    figures.draw_confusion(output / CONFUSION_FILE, scores["confusion"], ids, title)
+    figures.draw_entropy(output / ENTROPY_FILE, truth, estimates.chosen, estimates.entropy, ids)
+    if "ablation" in metrics:
+        figures.draw_ablation(output / ABLATION_FILE, metrics["ablation"])

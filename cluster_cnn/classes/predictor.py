@@ -1,0 +1,294 @@
+"""ClassPredictor: stamps in memory to class probabilities and how far to trust them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.special import entr
+
+from astro_io.weights import WeightsEntry, file_sha256, resolve
+from cluster_cnn.classes.calibration import ClassCalibration, mean_probabilities
+from cluster_cnn.classes.config import PAPER_NETWORKS, ClassModelConfig
+from cluster_cnn.classes.data import distance_input
+from cluster_cnn.classes.networks import (
+    DISTANCE,
+    FEATURES,
+    LOGITS,
+    STAMPS,
+    build_class_model,
+)
+from cluster_cnn.classes.weights_file import ClassWeights, read_class_weights
+from cluster_cnn.normalise import StampScale, normalise_stamps
+from cluster_cnn.weights_file import assign_strictly
+
+NO_CLUSTER = 4
+COMPACT = (1, 2)
+"""Classes that many studies take as the only bound clusters."""
+
+N_ORIENTATIONS = 8
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClassEstimates:
+    """What an ensemble says of N stamps.
+
+    Attributes
+    ----------
+    class_ids : tuple of int
+        The C classes.
+    probabilities : ndarray of float64, shape (N, C)
+        Calibrated; NaN where nothing can be said.
+    spread : ndarray of float64, shape (N,)
+        Standard deviation over the members of the probability of the class that was chosen.
+    distance : ndarray of float64, shape (N,)
+        How unusual a stamp is: about 1 for those like the training set.
+    is_strange : ndarray of bool, shape (N,)
+        Farther than all but 1 in 1000 stamps of the training set.
+    """
+
+    class_ids: tuple[int, ...]
+    probabilities: np.ndarray
+    spread: np.ndarray
+    distance: np.ndarray
+    is_strange: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of stamps."""
+        return len(self.probabilities)
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """Return the most probable class, int, shape (N,); 0 where nothing can be said."""
+        known = np.isfinite(self.probabilities).all(axis=1)
+        best = np.argmax(np.where(known[:, None], self.probabilities, 0.0), axis=1)
+        return np.where(known, np.asarray(self.class_ids)[best], 0)
+
+    @property
+    def entropy(self) -> np.ndarray:
+        """Return Shannon's entropy in nats, shape (N,); for four classes at most ln 4 = 1.39."""
+        return entr(self.probabilities).sum(axis=1)
+
+    @classmethod
+    def join(cls, parts: Sequence[ClassEstimates]) -> ClassEstimates:
+        """Put estimates of several blocks of stamps, at least one, behind one another."""
+        names = ("probabilities", "spread", "distance", "is_strange")
+        joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
+        return cls(class_ids=parts[0].class_ids, **joined)
+
+    def probability_of(self, class_ids: Sequence[int]) -> np.ndarray:
+        """Return the probability of some classes together, shape (N,)."""
+        is_wanted = np.isin(self.class_ids, class_ids)
+        return self.probabilities[:, is_wanted].sum(axis=1)
+
+
+class ClassPredictor:
+    """An ensemble with its weights, scale and calibration.
+
+    Each member sees the stamps in another of the eight orientations of a square, so that the
+    average depends little on how an object lies.
+
+    Parameters
+    ----------
+    weights : ClassWeights
+    where : str
+        Name of the file for messages.
+    entry : WeightsEntry, optional
+        What the registry knows of it.
+    """
+
+    def __init__(
+        self, weights: ClassWeights, *, where: str = "weights", entry: WeightsEntry | None = None
+    ) -> None:
+        self.config, self.scale = weights.config, weights.scale
+        self.calibration, self.metadata = weights.calibration, weights.metadata
+        self.entry, self.where = entry, where
+        self.sha256 = entry.sha256 if entry else ""
+        self._members = []
+        for k, tensors in enumerate(weights.members):
+            model = build_class_model(self.config)
+            assign_strictly(model, tensors, where=f"{where} [member {k}]")
+            self._members.append(_with_features(model) if k == 0 else model)
+        for model in self._members:
+            model.compile(jit_compile=keras.backend.backend() == "jax")
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> ClassPredictor:
+        """Load weights by registry name, file, or run folder, verified.
+
+        Raises
+        ------
+        InputNotFoundError, WeightsError
+            As `astro_io.weights.resolve` and `read_class_weights`.
+        """
+        path, entry = resolve(name_or_path)
+        predictor = cls(read_class_weights(path), where=path.name, entry=entry)
+        predictor.sha256 = entry.sha256 if entry else file_sha256(path)
+        return predictor
+
+    @classmethod
+    def from_members(
+        cls,
+        members: Sequence[Mapping[str, np.ndarray]],
+        *,
+        config: ClassModelConfig,
+        scale: StampScale,
+        calibration: ClassCalibration | None = None,
+    ) -> ClassPredictor:
+        """Wrap tensors in memory, for example of members that have just been trained."""
+        weights = ClassWeights(
+            config=config,
+            scale=scale,
+            calibration=calibration or ClassCalibration(),
+            members=[dict(member) for member in members],
+        )
+        return cls(weights, where="memory")
+
+    @property
+    def n_members(self) -> int:
+        """Number of members."""
+        return len(self._members)
+
+    @property
+    def pixel_scale_arcsec(self) -> float:
+        """Pixel size of the training stamps; 0 where it is not known."""
+        known = self.config.pixel_scale_arcsec or self.metadata.get("pixel_scale_arcsec")
+        return float(known or 0.0)
+
+    def predict(
+        self,
+        stamps: np.ndarray,
+        *,
+        distance_kpc: np.ndarray | float | None = None,
+        orientations: int = 1,
+        batch_size: int = 256,
+    ) -> ClassEstimates:
+        """Classify stamps.
+
+        Parameters
+        ----------
+        stamps : ndarray of float, shape (N, S, S, B)
+            Flux in the unit of the training set, the object in the middle; NaN where there is no
+            data, throughout in a band that is missing.
+        distance_kpc : float or ndarray of float, shape (N,), optional
+            NaN where not known.
+        orientations : int
+            In how many of the eight orientations of a square every member sees a stamp.
+        batch_size : int
+
+        Returns
+        -------
+        ClassEstimates
+            Zero stamps give zero rows.
+        """
+        turns = [
+            self.outputs(stamps, distance_kpc=distance_kpc, turn=turn, batch_size=batch_size)
+            for turn in range(orientations)
+        ]
+        logits = np.concatenate([turn[0] for turn in turns])
+        return self.estimate(stamps, logits, turns[0][1])
+
+    def estimate(
+        self, stamps: np.ndarray, logits: np.ndarray, features: np.ndarray
+    ) -> ClassEstimates:
+        """Turn raw outputs, as `outputs` gives them for `stamps`, into calibrated estimates."""
+        temperature = self.calibration.temperature
+        p = mean_probabilities(logits, temperature)
+        each = np.stack([mean_probabilities(one[None], temperature) for one in logits])
+        best = np.argmax(p, axis=1)
+        spread = each[:, np.arange(len(p)), best].std(axis=0)
+        unknown = ~self.is_usable(stamps)
+        p[unknown], spread[unknown] = np.nan, np.nan
+        distance = self.calibration.distance(features)
+        return ClassEstimates(
+            class_ids=self.config.class_ids,
+            probabilities=p,
+            spread=spread,
+            distance=distance,
+            is_strange=distance > self.calibration.largest_distance,
+        )
+
+    def is_usable(self, stamps: np.ndarray) -> np.ndarray:
+        """Return True for stamps that can be classified, shape (N,).
+
+        One band is enough for our network.  Those of Wei et al. bear one missing band; stamps
+        that lack more are dropped, as in the paper.
+        """
+        n_bands = np.isfinite(stamps).any(axis=(1, 2)).sum(axis=1)
+        needed = len(self.config.bands) - 1 if self.config.network in PAPER_NETWORKS else 1
+        return n_bands >= max(1, needed)
+
+    def outputs(
+        self,
+        stamps: np.ndarray,
+        *,
+        distance_kpc: np.ndarray | float | None = None,
+        turn: int = 0,
+        batch_size: int = 256,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return raw logits (M, N, C) and the features of the first member (N, F).
+
+        Member `k` sees the stamps in orientation ``k + turn``.
+        """
+        n = len(stamps)
+        distances = np.full(n, np.nan) if distance_kpc is None else distance_kpc
+        distances = np.broadcast_to(np.asarray(distances, np.float64), (n,))
+        slices = [slice(first, first + batch_size) for first in range(0, n, batch_size)]
+        parts = [self._batch(stamps[part], distances[part], turn) for part in slices]
+        if not parts:
+            n_features = self._members[0].output[FEATURES].shape[-1]
+            shape = (self.n_members, 0, len(self.config.class_ids))
+            return np.zeros(shape), np.zeros((0, n_features))
+        return (
+            np.concatenate([part[0] for part in parts], axis=1),
+            np.concatenate([part[1] for part in parts]),
+        )
+
+    def _batch(
+        self, stamps: np.ndarray, distances: np.ndarray, turn: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        n = len(stamps)
+        normalised = _padded(normalise_stamps(stamps, self.scale))
+        told = _padded(distance_input(distances))
+        logits, features = [], np.zeros((n, 0))
+        for k, model in enumerate(self._members):
+            inputs = {STAMPS: orient(normalised, k + turn)}
+            if len(model.inputs) > 1:
+                inputs[DISTANCE] = told
+            said = model.predict_on_batch(inputs)
+            logits.append(np.asarray(said[LOGITS], np.float64)[:n])
+            if k == 0:
+                features = np.asarray(said[FEATURES], np.float64)[:n]
+        return np.stack(logits), features
+
+    def describe(self) -> dict[str, Any]:
+        """Return facts for metadata: file, hash, bands, network."""
+        return {
+            "weights": self.entry.name if self.entry else self.where,
+            "weights_sha256": self.sha256,
+            "network": self.config.network,
+            "members": self.n_members,
+        }
+
+
+def orient(stamps: np.ndarray, number: int) -> np.ndarray:
+    """Return square stamps in one of the eight orientations, shape (N, S, S, B)."""
+    number %= N_ORIENTATIONS
+    turned = np.rot90(stamps, number % 4, axes=(1, 2))
+    return np.ascontiguousarray(turned[:, :, ::-1] if number >= 4 else turned)
+
+
+def _with_features(model: keras.Model) -> keras.Model:
+    features = model.get_layer(FEATURES).output
+    return keras.Model(model.input, {LOGITS: model.output[LOGITS], FEATURES: features})
+
+
+def _padded(values: np.ndarray) -> np.ndarray:
+    """Repeat the last row up to a power of two, so that few shapes are compiled."""
+    n = len(values)
+    size = 1 << (n - 1).bit_length()
+    return values if size == n else np.concatenate([values, np.repeat(values[-1:], size - n, 0)])

@@ -1,0 +1,339 @@
+"""Train the members of an ensemble one after the other; calibrate and pack them.
+
+A run folder holds ``config.toml`` (resolved), ``scale.json``, ``member_K/`` with history, curves,
+TensorBoard log, checkpoints and ``member.h5`` once it is finished, and at the end
+``NAME.weights.h5`` with all members, ``NAME.entry.toml`` and ``validation.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from astro_io import run_folder
+from astro_io.atomic import atomic_path
+from astro_io.config import dump_config
+from astro_io.errors import ConfigError, DatasetError, WeightsError
+from astro_io.provenance import provenance
+from cluster_cnn.calibration import whitening
+from cluster_cnn.checkpoint import latest_checkpoint, load_checkpoint
+from cluster_cnn.classes.calibration import ClassCalibration, fit_class_temperature
+from cluster_cnn.classes.config import ClassTrainConfig
+from cluster_cnn.classes.data import ClassSequence, label_index, read_distances
+from cluster_cnn.classes.losses import label_loss
+from cluster_cnn.classes.networks import COPIES, LOGITS, build_class_model
+from cluster_cnn.classes.predictor import ClassPredictor
+from cluster_cnn.classes.weights_file import (
+    read_class_weights,
+    read_member,
+    save_class_weights,
+    save_member,
+)
+from cluster_cnn.data import StampSource, measure_source_scale, metadata_of, split_rows
+from cluster_cnn.model import make_optimizer
+from cluster_cnn.normalise import StampScale
+from cluster_cnn.trainer import SCALE_FILE, RunRecorder
+from cluster_cnn.weights_file import assign_strictly, named_variables
+
+log = logging.getLogger(__name__)
+
+MEMBER_FILE = "member.h5"
+SCORES_FILE = "validation.json"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Stamps:
+    """Stamps to train on and stamps set aside."""
+
+    source: StampSource
+    held_out: StampSource
+    rows: np.ndarray
+    aside: np.ndarray
+    scale: StampScale
+
+    def close(self) -> None:
+        for source in {id(s): s for s in (self.source, self.held_out)}.values():
+            source.close()
+
+
+def train_classes(
+    config: ClassTrainConfig, output: Path, *, resume: bool, overwrite: bool, verbose: int
+) -> Path:
+    """Run (or go on with) the trainings of an ensemble.
+
+    Parameters
+    ----------
+    config : ClassTrainConfig
+    output : Path
+        Run folder.
+    resume : bool
+        Keep finished members, go on from the newest checkpoint of the one that is not.
+    overwrite : bool
+        Remove the run in `output` first.
+    verbose : int
+        Of `keras.Model.fit`.
+
+    Returns
+    -------
+    Path
+        The weights file.
+
+    Raises
+    ------
+    ConfigError
+        If no training set is named, or the loss becomes infinite.
+    DatasetError
+        If the sets do not fit the network.
+    OutputExistsError
+        If `output` holds a run and neither flag is given.
+    """
+    if not config.data.training:
+        raise ConfigError(
+            "[data]: no training set. Name one: --set data.training=PATH "
+            "(python -m simulate.clusters --task classes makes them)."
+        )
+    if not resume:
+        run_folder.refuse_existing_run(output, overwrite=overwrite)
+        _remove_run(output)
+    stamps = _open_stamps(config, output if resume else None)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        (output / SCALE_FILE).write_text(json.dumps(stamps.scale.to_dict(), indent=1))
+        (output / run_folder.CONFIG_FILE).write_text(dump_config(config))
+        log.info("%d stamps to train on, %d set aside", len(stamps.rows), len(stamps.aside))
+        for number in range(config.members):
+            _train_member(config, output / f"member_{number}", stamps, number, verbose)
+        return pack_members(config, output, stamps)
+    finally:
+        stamps.close()
+
+
+def _remove_run(output: Path) -> None:
+    if (output / run_folder.CONFIG_FILE).exists():
+        for folder in output.glob("member_*"):
+            shutil.rmtree(folder)
+        for name in (SCALE_FILE, SCORES_FILE):
+            (output / name).unlink(missing_ok=True)
+    run_folder.remove_run(output)
+
+
+def _open_stamps(config: ClassTrainConfig, resumed: Path | None) -> _Stamps:
+    """Open the sets and measure, or read, the scale of stamps."""
+    model, data = config.model, config.data
+    source = StampSource(data.training, bands=model.bands, stamp_size=model.stamp_size)
+    held_out = source
+    if data.validation:
+        held_out = StampSource(data.validation, bands=model.bands, stamp_size=model.stamp_size)
+    rows, aside = split_rows(len(source), has_validation=bool(data.validation))
+    if not len(rows):
+        raise DatasetError("[data]: the training set holds too few stamps to set some aside.")
+    scale_file = None if resumed is None else resumed / SCALE_FILE
+    if scale_file is not None and scale_file.exists():
+        scale = StampScale.from_dict(json.loads(scale_file.read_text()))
+    else:
+        scale = measure_source_scale(source, model)
+    aside = np.arange(len(held_out)) if data.validation else aside
+    return _Stamps(source=source, held_out=held_out, rows=rows, aside=aside, scale=scale)
+
+
+def _train_member(
+    config: ClassTrainConfig, folder: Path, stamps: _Stamps, number: int, verbose: int
+) -> None:
+    """Train one member, unless it is finished, and write it."""
+    if (folder / MEMBER_FILE).exists():
+        log.info("member %d is finished", number)
+        return
+    seed = config.seed + number
+    model = build_class_model(config.model, seed=seed)
+    training = ClassSequence(
+        stamps.source,
+        stamps.rows,
+        config.model,
+        stamps.scale,
+        config.data,
+        varied=True,
+        steps=config.steps_per_epoch,
+        seed=seed,
+    )
+    validation = ClassSequence(
+        stamps.held_out, stamps.aside, config.model, stamps.scale, config.data, varied=False
+    )
+    try:
+        _compile(model, config, config.epochs * len(training))
+        first = _start(model, config, folder, number)
+        folder.mkdir(parents=True, exist_ok=True)
+        budget = Budget(config.budget_s)
+        if first < config.epochs:
+            model.fit(
+                training,
+                validation_data=validation,
+                initial_epoch=first,
+                epochs=config.epochs,
+                shuffle=False,
+                verbose=verbose,
+                callbacks=[
+                    training.epoch_callback(),
+                    keras.callbacks.TerminateOnNaN(),
+                    budget,
+                    RunRecorder(folder),
+                ],
+            )
+    finally:
+        training.close()
+        validation.close()
+    tensors = {name: np.asarray(v.numpy()) for name, v in named_variables(model).items()}
+    save_member(folder / MEMBER_FILE, tensors, budget.facts(config.data.batch_size))
+    shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
+
+
+def _compile(model: keras.Model, config: ClassTrainConfig, steps: int) -> None:
+    model.compile(
+        optimizer=make_optimizer(config, steps),
+        loss={LOGITS: label_loss(config.confusion)},
+        metrics={LOGITS: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]},
+        jit_compile=keras.backend.backend() == "jax",
+    )
+
+
+def _start(model: keras.Model, config: ClassTrainConfig, folder: Path, number: int) -> int:
+    """Fill the network for its first step; return how many epochs are done already."""
+    done = latest_checkpoint(folder / run_folder.CHECKPOINTS)
+    if done is not None:
+        load_checkpoint(model, done[0])
+        log.info("member %d: resuming after epoch %d", number, done[1])
+        return done[1]
+    if config.torch_weights:
+        from cluster_cnn.torch_weights import load_torch_weights
+
+        for prefix in COPIES:
+            load_torch_weights(model, config.torch_weights, prefix=prefix)
+    if config.init != "random":
+        _take_trunk(model, config.init, number)
+    return 0
+
+
+def _take_trunk(model: keras.Model, init: str, number: int) -> None:
+    """Fill everything but the last layer from a member of another weights file, strictly."""
+    from astro_io.weights import resolve
+
+    path, _ = resolve(init)
+    members = read_class_weights(path).members
+    tensors = dict(members[number % len(members)])
+    own = {n: v.numpy() for n, v in named_variables(model).items() if n.startswith(f"{LOGITS}/")}
+    if not own.keys() <= tensors.keys():
+        raise WeightsError(f"{path.name}: expected layer {LOGITS}. Use weights of this network.")
+    assign_strictly(model, {**tensors, **own}, where=path.name)
+
+
+class Budget(keras.callbacks.Callback):
+    """Count what a training costs; stop it when its processor time is used up.
+
+    Parameters
+    ----------
+    seconds : float
+        Processor time of this process, all threads; 0: no limit.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds, self.batches = seconds, 0
+        self.cpu, self.wall = time.process_time(), time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs=None) -> None:
+        """Stop within the epoch."""
+        self.batches += 1
+        if self.seconds and time.process_time() - self.cpu > self.seconds:
+            self.model.stop_training = True
+
+    def facts(self, batch_size: int) -> dict[str, Any]:
+        """Return batches, stamps seen, processor and wall seconds since the start."""
+        return {
+            "batches": self.batches,
+            "stamps_seen": self.batches * batch_size,
+            "cpu_s": round(time.process_time() - self.cpu, 1),
+            "wall_s": round(time.monotonic() - self.wall, 1),
+        }
+
+
+def pack_members(config: ClassTrainConfig, output: Path, stamps: _Stamps) -> Path:
+    """Calibrate the finished members on the stamps set aside; write weights, entry and scores."""
+    read = [read_member(output / f"member_{k}" / MEMBER_FILE) for k in range(config.members)]
+    members, facts = [tensors for tensors, _ in read], [fact for _, fact in read]
+    model = config.model
+    if not model.pixel_scale_arcsec and stamps.source.pixel_scale_arcsec:
+        model = replace(model, pixel_scale_arcsec=stamps.source.pixel_scale_arcsec)
+    predictor = ClassPredictor.from_members(members, config=model, scale=stamps.scale)
+    labels = label_index(stamps.held_out.column(config.data.labels)[stamps.aside], model.class_ids)
+    logits, features = predictor.outputs(
+        stamps.held_out.read(stamps.aside),
+        distance_kpc=read_distances(stamps.held_out)[stamps.aside],
+    )
+    mean, matrix, limit = whitening(features) if len(features) > 1 else (*_no_features(), np.inf)
+    calibration = ClassCalibration(
+        temperature=fit_class_temperature(logits, labels, config.confusion),
+        feature_mean=mean,
+        feature_whitening=matrix,
+        largest_distance=limit,
+        n_stamps=len(labels),
+    )
+    path = output / f"{config.name}.weights.h5"
+    metadata = {
+        "name": config.name,
+        "seed": config.seed,
+        "members": facts,
+        **metadata_of(stamps.source),
+        **provenance(),
+    }
+    save_class_weights(
+        path,
+        members,
+        config=model,
+        scale=stamps.scale,
+        calibration=calibration,
+        metadata=metadata,
+        overwrite=True,
+    )
+    accuracy = (logits.argmax(axis=2) == labels).mean(axis=1) if len(labels) else np.zeros(0)
+    scores = {"accuracy_of_members": accuracy.tolist(), "cost_of_members": facts}
+    (output / SCORES_FILE).write_text(json.dumps(scores, indent=1))
+    _write_entry(config, stamps, path, metadata)
+    return path
+
+
+def _no_features() -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros(0), np.zeros((0, 0))
+
+
+def _write_entry(
+    config: ClassTrainConfig, stamps: _Stamps, path: Path, metadata: dict[str, Any]
+) -> None:
+    """Write the record that the weights registry needs."""
+    import tomli_w
+
+    from astro_io.weights import file_sha256
+
+    method = stamps.scale.method
+    entry: dict[str, Any] = {
+        "file": path.name,
+        "sha256": file_sha256(path),
+        "bands": list(config.model.bands),
+        "normalization": f"{method}, one fixed scale for all stamps",
+        "classes": [str(i) for i in config.model.class_ids],
+        "training_set": ", ".join(source.name for source in stamps.source.paths),
+        "seed": config.seed,
+        "command": metadata.get("command", ""),
+        "description": f"Classes of star clusters; {config.members} members of "
+        f"{config.model.network}.",
+    }
+    if stamps.source.pixel_scale_arcsec:
+        entry["pixel_scale_arcsec"] = stamps.source.pixel_scale_arcsec
+    with atomic_path(path.with_name(f"{config.name}.entry.toml"), overwrite=True) as part:
+        part.write_text(tomli_w.dumps({config.name: entry}))

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cluster_cnn.classes.calibration import (
+    ClassCalibration,
+    fit_class_temperature,
+    mean_probabilities,
+)
+
+
+def test_mean_probabilities_by_hand():
+    """Members say 1/4, 3/4 and 1/2, 1/2: on average 3/8, 5/8."""
+    logits = np.log([[[1.0, 3.0]], [[1.0, 1.0]]])
+    np.testing.assert_allclose(mean_probabilities(logits), [[3 / 8, 5 / 8]])
+
+
+def test_temperature_of_overconfident_logits_is_found(rng):
+    """Labels drawn from softmax(z), logits given as 3 z: temperature 3."""
+    z = rng.normal(0, 1.5, (20_000, 3))
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    labels = (p.cumsum(axis=1) < rng.random((len(p), 1))).sum(axis=1)
+    assert fit_class_temperature(3 * z[None], labels) == pytest.approx(3.0, rel=0.06)
+
+
+def test_temperature_looks_through_known_label_noise(rng):
+    z = rng.normal(0, 2, (20_000, 2))
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    truth = (rng.random(len(p)) > p[:, 0]).astype(int)
+    confusion = np.array([[0.8, 0.2], [0.3, 0.7]])
+    labels = (rng.random(len(p)) > confusion[truth, 0]).astype(int)
+    assert fit_class_temperature(2 * z[None], labels, confusion) == pytest.approx(2.0, rel=0.1)
+    assert fit_class_temperature(2 * z[None], labels) > 2.5  # noise taken for doubt
+
+
+def test_without_stamps_nothing_changes():
+    assert fit_class_temperature(np.zeros((1, 0, 4)), np.zeros(0, int)) == 1.0
+    empty = ClassCalibration()
+    again = ClassCalibration.from_dict(empty.to_dict())
+    assert again.largest_distance == np.inf
+    np.testing.assert_array_equal(again.distance(np.ones((3, 5))), 0)

@@ -1,0 +1,184 @@
+"""A run from the set to the weights file, and what the ensemble then says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from class_stamps import make_stamps, tiny_model, tiny_run, write_set
+
+from astro_io.errors import ConfigError, DatasetError, OutputExistsError, WeightsError
+from cluster_cnn.classes.config import ClassDataConfig
+from cluster_cnn.classes.predictor import ClassPredictor, orient
+from cluster_cnn.classes.trainer import train_classes
+from cluster_cnn.classes.weights_file import read_class_weights
+
+
+def go(config, output, **options):
+    settings = {"resume": False, "overwrite": False, "verbose": 0, **options}
+    return train_classes(config, output, **settings)
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    return write_set(tmp_path_factory.mktemp("sets") / "train.h5", 400, seed=1)
+
+
+@pytest.fixture(scope="module")
+def run(training, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "run"
+    go(tiny_run(training, epochs=6), output)
+    return output
+
+
+def test_a_tiny_ensemble_tells_blobs_from_points(run):
+    stamps, rows = make_stamps(100, seed=2)
+    predictor = ClassPredictor.load(run / "tiny.weights.h5")
+    said = predictor.predict(stamps, distance_kpc=8000.0)
+    assert (said.chosen == rows["class"]).mean() > 0.95
+    np.testing.assert_allclose(said.probabilities.sum(axis=1), 1)
+    assert predictor.n_members == 2
+    assert said.is_strange.mean() < 0.1
+
+
+def test_run_folder_is_complete(run):
+    assert {path.name for path in run.iterdir()} == {
+        "config.toml",
+        "member_0",
+        "member_1",
+        "scale.json",
+        "tiny.entry.toml",
+        "tiny.weights.h5",
+        "validation.json",
+    }
+    scores = json.loads((run / "validation.json").read_text())
+    assert len(scores["accuracy_of_members"]) == 2
+    assert scores["cost_of_members"][0]["stamps_seen"] == 6 * 12 * 32  # 380 stamps: 12 batches
+    assert (run / "member_1" / "history.csv").exists()
+    assert not (run / "member_1" / "checkpoints").exists()
+
+
+def test_weights_round_trip_and_half_precision_changes_little(run):
+    weights = read_class_weights(run / "tiny.weights.h5")
+    assert weights.config == tiny_model(pixel_scale_arcsec=0.0396)
+    assert len(weights.members) == 2
+    assert weights.metadata["zeropoint_mag"] == {"F555W": 25.8, "F814W": 25.1}
+    assert 0.2 <= weights.calibration.temperature <= 5
+    assert weights.calibration.n_stamps == 20
+    again = type(weights.calibration).from_dict(weights.calibration.to_dict())
+    np.testing.assert_array_equal(again.feature_mean, weights.calibration.feature_mean)
+    assert again.largest_distance == weights.calibration.largest_distance
+
+
+def test_resumed_run_gives_the_weights_of_the_whole_run(training, run, tmp_path):
+    """Member 0 is kept, member 1 is interrupted after two epochs and goes on."""
+    output = tmp_path / "run"
+    config = tiny_run(training, epochs=6)
+
+    class Stop(Exception):
+        pass
+
+    from cluster_cnn.classes import trainer
+
+    class Interrupted(trainer.RunRecorder):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            if self.output.name == "member_1" and epoch == 1:
+                raise Stop
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "RunRecorder", Interrupted)
+        with pytest.raises(Stop):
+            go(config, output)
+    with pytest.raises(OutputExistsError, match="--resume"):
+        go(config, output)
+    go(config, output, resume=True)
+    whole = read_class_weights(run / "tiny.weights.h5").members
+    resumed = read_class_weights(output / "tiny.weights.h5").members
+    for name, value in whole[1].items():
+        np.testing.assert_allclose(resumed[1][name], value, rtol=2e-3, atol=2e-3, err_msg=name)
+
+
+def test_members_differ(run):
+    first, second = read_class_weights(run / "tiny.weights.h5").members
+    assert not np.allclose(first["head/kernel"], second["head/kernel"], atol=1e-3)
+
+
+def test_budget_ends_a_training_early(training, tmp_path):
+    go(tiny_run(training, members=1, epochs=50, budget_s=0.5), tmp_path / "run")
+    scores = json.loads((tmp_path / "run" / "validation.json").read_text())
+    assert 0 < scores["cost_of_members"][0]["batches"] < 50 * 12
+
+
+def test_noisy_labels_with_their_confusion_matrix(training, tmp_path):
+    """30 % of the labels are wrong; the network is right more often than they are."""
+    data = ClassDataConfig(training=(str(training),), batch_size=32, labels="class_human")
+    config = tiny_run(training, members=1, epochs=6, data=data, confusion=((0.7, 0.3), (0.3, 0.7)))
+    path = go(config, tmp_path / "run")
+    stamps, rows = make_stamps(100, seed=3)
+    said = ClassPredictor.load(path).predict(stamps)
+    right_labels = (rows["class"] == rows["class_human"]).mean()
+    assert (said.chosen == rows["class"]).mean() > right_labels + 0.1
+
+
+def test_trunk_is_taken_from_other_weights(training, run, tmp_path):
+    init = str(run / "tiny.weights.h5")
+    config = tiny_run(training, members=1, epochs=1, steps_per_epoch=1, init=init)
+    config = replace(config, optimizer=replace(config.optimizer, learning_rate=1e-12))
+    path = go(config, tmp_path / "run")
+    first = read_class_weights(init).members[0]
+    taken = read_class_weights(path).members[0]
+    np.testing.assert_allclose(taken["head/kernel"], first["head/kernel"], atol=1e-3)
+    assert not np.allclose(taken["classes/kernel"], first["classes/kernel"], atol=1e-3)
+    odd = replace(config, model=tiny_model(widths=(4, 6, 10)))
+    with pytest.raises(WeightsError, match="shape"):
+        go(odd, tmp_path / "odd")
+
+
+def test_missing_band_and_no_band(run):
+    stamps, rows = make_stamps(60, seed=5)
+    predictor = ClassPredictor.load(run / "tiny.weights.h5")
+    one_band = stamps.copy()
+    one_band[..., 0] = np.nan
+    assert np.isfinite(predictor.predict(one_band).probabilities).all()
+    said = predictor.predict(np.full_like(stamps[:3], np.nan))
+    assert np.isnan(said.probabilities).all()
+    assert (said.chosen == 0).all()
+    assert np.isnan(said.entropy).all()
+
+
+def test_zero_stamps_give_zero_rows(run):
+    said = ClassPredictor.load(run / "tiny.weights.h5").predict(np.zeros((0, 32, 32, 2)))
+    assert len(said) == 0
+    assert said.entropy.shape == said.chosen.shape == said.distance.shape == (0,)
+
+
+def test_all_orientations_give_one_answer_however_a_stamp_lies(run):
+    stamps, _ = make_stamps(6, seed=7)
+    predictor = ClassPredictor.load(run / "tiny.weights.h5")
+    first = predictor.predict(stamps, orientations=8).probabilities
+    for number in (1, 5):
+        turned = predictor.predict(orient(stamps, number), orientations=8).probabilities
+        np.testing.assert_allclose(turned, first, atol=1e-4)
+
+
+def test_eight_orientations_differ():
+    stamp = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    seen = {orient(stamp, number).tobytes() for number in range(8)}
+    assert len(seen) == 8
+    np.testing.assert_array_equal(orient(stamp, 8), stamp)
+
+
+def test_strange_stamps_are_flagged(run):
+    stamps, _ = make_stamps(20, seed=9)
+    stamps[..., 0] *= -40.0
+    assert ClassPredictor.load(run / "tiny.weights.h5").predict(stamps).is_strange.mean() > 0.5
+
+
+def test_requests_that_cannot_be_met(training, tmp_path):
+    with pytest.raises(ConfigError, match="no training set"):
+        go(replace(tiny_run(training), data=ClassDataConfig()), tmp_path / "a")
+    with pytest.raises(DatasetError, match="expected classes 2, 3"):
+        go(replace(tiny_run(training), model=tiny_model(class_ids=(2, 3))), tmp_path / "b")
