@@ -115,8 +115,11 @@ def add_trained(record: str | Path, folder: str | Path) -> str:
             f"{source.name}: SHA-256 {found[:8]}… does not match {record.name} "
             f"{entry.sha256[:8]}…. Finish the training run, then add it."
         )
-    with atomic_path(folder / entry.file, overwrite=True) as part:
-        shutil.copyfile(source, part)
+    ending = ".weights.h5"
+    further = source.parent.glob(f"{source.name.removesuffix(ending)}.*of*{ending}")
+    for file in (*sorted(further), source):
+        with atomic_path(folder / file.name, overwrite=True) as part:
+            shutil.copyfile(file, part)
     add_entry(entry, folder / REGISTRY_FILE)
     return entry.name
 

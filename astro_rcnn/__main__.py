@@ -11,6 +11,7 @@ VERBS = {
     "detect": "find, classify and measure the sources in FITS images",
     "train": "train a network on simulated or labelled images",
     "evaluate": "score weights on images whose truth is known",
+    "calibrate": "fit the temperature of the scores and store it with the weights",
 }
 
 

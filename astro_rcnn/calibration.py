@@ -121,6 +121,16 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
     return _softmax(log_p / temperature)
 
 
+def shift_score(score: float, temperature: float) -> float:
+    """Return what a score of two classes becomes when logits are divided by a temperature.
+
+    ``sigmoid(logit(score) / T)``; 0 and 1 stay.
+    """
+    if not 0.0 < score < 1.0:
+        return score
+    return float(1.0 / (1.0 + ((1.0 - score) / score) ** (1.0 / temperature)))
+
+
 def _softmax(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))

@@ -10,6 +10,7 @@ from astro_rcnn.calibration import (
     apply_temperature,
     fit_temperature,
     reliability,
+    shift_score,
 )
 
 
@@ -68,3 +69,12 @@ def test_probability_zero_stays_finite():
 
 def test_temperature_of_nothing_is_nan():
     assert math.isnan(fit_temperature(np.zeros((0, 3)), np.zeros(0, int)))
+
+
+def test_a_limit_moves_with_the_scores():
+    # log-odds of .9 are ln 9; halved, ln 3: .75. The scores move as apply_temperature moves them.
+    assert shift_score(0.9, 2.0) == pytest.approx(0.75)
+    both = apply_temperature(np.array([[0.1, 0.9]]), 2.0)
+    np.testing.assert_allclose(both, [[0.25, 0.75]])
+    assert shift_score(shift_score(0.65, 0.8), 1.25) == pytest.approx(0.65)
+    assert (shift_score(0.0, 3.0), shift_score(1.0, 3.0)) == (0.0, 1.0)

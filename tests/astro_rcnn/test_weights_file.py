@@ -15,7 +15,13 @@ from astro_rcnn.config import ModelConfig
 from astro_rcnn.initial_weights import initialise, is_our_format, load_any
 from astro_rcnn.model import MaskRCNN, build_model
 from astro_rcnn.named_weights import named_variables
-from astro_rcnn.weights_file import FORMAT, load_into, read_weights, save_weights
+from astro_rcnn.weights_file import (
+    FORMAT,
+    copy_with_settings,
+    load_into,
+    read_weights,
+    save_weights,
+)
 
 pytestmark = pytest.mark.backend
 
@@ -129,3 +135,43 @@ def test_a_file_of_a_newer_version_says_so(network, tmp_path):
 
 def test_a_random_start_is_reported_as_one(network):
     assert "all layers (random start)" in str(initialise(network, "random"))
+
+
+# === in pieces ===
+
+
+def test_a_large_network_is_cut_in_pieces_and_whole_again(network, tmp_path):
+    path = tmp_path / "big.weights.h5"
+    n_bytes = sum(value.nbytes for value in values(network).values())
+    save_weights(network, path, metadata={"epoch": 1}, piece_mb=n_bytes / 2.5e6)
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert names == ["big.2of3.weights.h5", "big.3of3.weights.h5", "big.weights.h5"]
+    _, tensors, metadata = read_weights(path)
+    assert metadata == {"epoch": 1}
+    for name, value in values(network).items():
+        np.testing.assert_array_equal(tensors[name], value, err_msg=name)
+
+
+def test_a_piece_of_other_weights_is_refused(network, tmp_path):
+    path, second = tmp_path / "w.h5", tmp_path / "w.2of2.h5"
+    n_bytes = sum(value.nbytes for value in values(network).values())
+    save_weights(network, path, piece_mb=n_bytes / 1.5e6)
+    whole = second.read_bytes()
+    second.write_bytes(whole + b"0")
+    with pytest.raises(WeightsError, match=r"w\.2of2\.h5: SHA-256 .* is not that in w\.h5"):
+        read_weights(path)
+    second.unlink()
+    with pytest.raises(InputNotFoundError, match=r"w\.2of2\.h5: missing; it belongs to w\.h5"):
+        read_weights(path)
+
+
+def test_settings_change_and_tensors_stay(network, tmp_path):
+    n_bytes = sum(value.nbytes for value in values(network).values())
+    save_weights(network, tmp_path / "w.h5", metadata={"epoch": 1}, piece_mb=n_bytes / 1.5e6)
+    changed = replace(OTHER, temperature=1.25)
+    copy_with_settings(tmp_path / "w.h5", tmp_path / "to" / "v.h5", changed, {"fit": 2})
+    settings, tensors, metadata = read_weights(tmp_path / "to" / "v.h5")
+    assert settings == changed and metadata == {"epoch": 1, "fit": 2}
+    assert {file.name for file in (tmp_path / "to").iterdir()} == {"v.h5", "v.2of2.h5"}
+    for name, value in values(network).items():
+        np.testing.assert_array_equal(tensors[name], value, err_msg=name)

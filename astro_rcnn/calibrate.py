@@ -1,0 +1,80 @@
+"""Command: fit the temperature of the scores, and store it with the weights.
+
+``python -m astro_rcnn.calibrate --weights runs/compact --dataset validation.h5 --output runs/c``
+
+Detects in images with known truth, which should be neither of the training nor of the test set,
+finds the temperature that makes the scores come true as often as they say, and writes the same
+weights with it, and the record that the registry needs. The least score moves along, so that the
+same detections pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from astro_io import cli
+from astro_io.errors import ConfigError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = cli.new_parser("astro_rcnn.calibrate", __doc__.removeprefix("Command: "))
+    add = parser.add_argument
+    add("--weights", default="decam-grz", help="name, file or run folder (default %(default)s)")
+    add("--dataset", required=True, type=Path, help="set with truth, not the test set")
+    add("--limit", type=int, metavar="N", help="only the first N images")
+    least = "least score of a detection that is looked at (default %(default)s)"
+    add("--min-score", type=float, default=0.05, metavar="S", help=least)
+    snr = "leave truth of lower S/N out of account (default %(default)s: none)"
+    add("--min-snr", type=float, default=0.0, metavar="S", help=snr)
+    cli.add_common_arguments(parser, output="folder for weights and record", seed=None)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    return cli.run(_main, argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = build_parser().parse_args(argv)
+    cli.configure_logging(args)
+    if not 0.0 <= args.min_score < 1.0:
+        raise ConfigError(f"--min-score: expected 0 to 1; found {args.min_score}.")
+    from astro_io.dataset import open_dataset
+    from astro_io.weights import resolve
+    from astro_rcnn.score_fit import fit_scores, write_calibrated
+    from astro_rcnn.scoring import ScoringSettings
+
+    path, entry = resolve(str(args.weights))
+    dataset = open_dataset(args.dataset)
+    n_images = len(dataset) if args.limit is None else min(args.limit, len(dataset))
+    fit = fit_scores(
+        path,
+        (dataset[i] for i in cli.progress(range(n_images), unit="image")),
+        ScoringSettings(truth_min_snr=args.min_snr),
+        min_score=args.min_score,
+    )
+    if not math.isfinite(fit.temperature):
+        raise ConfigError(f"{args.dataset}: no detection in {n_images} images: nothing to fit.")
+    written = write_calibrated(
+        path,
+        args.output,
+        fit,
+        entry=entry,
+        facts={"dataset": args.dataset.name, "n_images": n_images},
+        overwrite=args.overwrite,
+    )
+    cli.summary(
+        f"temperature {fit.temperature:.3f} from {fit.n} detections: calibration error "
+        f"{fit.error_before:.4f} -> {fit.error_after:.4f}; least score {fit.min_confidence_before}"
+        f" -> {fit.min_confidence}: {written}"
+    )
+    return cli.DONE
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
