@@ -13,6 +13,9 @@ from keras import ops
 LOG_SCALE_BOUND = 6.0
 """Standard deviations stay within exp(-6) and exp(6) of a scaled unit."""
 
+FLOOR = 1e-3
+"""Share of a uniform density over the range in a mixture's loss: no outlier rules a step."""
+
 _LOG_TWO_PI = math.log(2.0 * math.pi)
 
 
@@ -53,6 +56,8 @@ def unpack_mixture(raw, n_parameters: int, n_components: int):
 def mixture_loss(truth, raw, *, n_components: int):
     """Negative log density of the truth in a mixture with full covariances.
 
+    To the mixture belongs a uniform density of weight `FLOOR` over the scaled range.
+
     Parameters
     ----------
     truth : tensor of float, shape (N, P)
@@ -71,7 +76,9 @@ def mixture_loss(truth, raw, *, n_components: int):
     diagonal = ops.convert_to_tensor(np.eye(p), dtype=raw.dtype)
     log_det = ops.sum(ops.log(ops.sum(factors * diagonal, axis=-1)), axis=-1)
     log_density = log_det - 0.5 * ops.sum(ops.square(whitened), axis=-1) - 0.5 * p * _LOG_TWO_PI
-    return -ops.logsumexp(log_weights + log_density, axis=-1)
+    log_mixture = ops.logsumexp(log_weights + log_density, axis=-1)
+    log_floor = math.log(FLOOR) - p * math.log(2.0)
+    return -ops.logaddexp(log_mixture + math.log1p(-FLOOR), ops.full_like(log_mixture, log_floor))
 
 
 def bin_loss(truth, logits):

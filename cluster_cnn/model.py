@@ -34,12 +34,10 @@ def build_model(config: ModelConfig, *, seed: int = 0) -> keras.Model:
     x = _trunk(stamps, config)
     if config.has_photometry:
         x = layers.Concatenate(name="with_photometry")([x, _photometry(stamps, config)])
-    for i in range(config.head_layers):
-        is_last = i == config.head_layers - 1
-        name = "head" if is_last else f"head_{i + 1}"
+    for name, activation in _head_names(config):
         x = layers.Dense(config.head_width, use_bias=False, name=name)(x)
         x = layers.BatchNormalization(momentum=0.98, epsilon=1e-3, name=f"{name}_bn")(x)
-        x = layers.ReLU(name=FEATURES if is_last else f"{name}_relu")(x)
+        x = layers.ReLU(name=activation)(x)
     if config.dropout > 0:
         x = layers.Dropout(config.dropout, seed=seed, name="head_dropout")(x)
     return keras.Model(stamps, build_outputs(x, config, seed=seed), name="cluster_cnn")
@@ -49,6 +47,34 @@ def with_features(model: keras.Model) -> keras.Model:
     """Return the same network with its last hidden layer among the outputs."""
     outputs = {name: model.get_layer(name).output for name in model.output_names}
     return keras.Model(model.input, {**outputs, FEATURES: model.get_layer(FEATURES).output})
+
+
+def split_model(model: keras.Model, config: ModelConfig) -> tuple[keras.Model, keras.Model]:
+    """Return the network in two parts that share its weights.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `build_model`.
+    config : ModelConfig
+
+    Returns
+    -------
+    trunk : keras.Model
+        From stamps (N, S, S, B) to what the dense layers see, (N, F).
+    head : keras.Model
+        From there to the outputs of `model`.
+    """
+    names = _head_names(config)
+    seen = model.get_layer(names[0][0]).input
+    x = start = keras.Input(seen.shape[1:], name="trunk_features")
+    for name, activation in names:
+        for part in (name, f"{name}_bn", activation):
+            x = model.get_layer(part)(x)
+    if config.dropout > 0:
+        x = model.get_layer("head_dropout")(x)
+    outputs = {name: model.get_layer(name)(x) for name in model.output_names}
+    return keras.Model(model.input, seen, name="trunk"), keras.Model(start, outputs, name="head")
 
 
 def compile_model(model: keras.Model, config: TrainConfig, steps: int) -> None:
@@ -91,6 +117,12 @@ def make_optimizer(config: TrainConfig, steps: int) -> keras.optimizers.Optimize
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def _head_names(config: ModelConfig) -> list[tuple[str, str]]:
+    """Return the names of each dense layer before the outputs, and of its rectifier."""
+    inner = [(f"head_{i + 1}", f"head_{i + 1}_relu") for i in range(config.head_layers - 1)]
+    return [*inner, ("head", FEATURES)]
 
 
 def _trunk(stamps, config: ModelConfig):

@@ -33,10 +33,11 @@ from cluster_cnn.data import (
     metadata_of,
     split_rows,
 )
+from cluster_cnn.head_refinement import refine_head
 from cluster_cnn.model import build_model, compile_model
 from cluster_cnn.normalise import StampScale
 from cluster_cnn.predictor import Predictor
-from cluster_cnn.weights_file import assign_strictly, read_weights, save_weights
+from cluster_cnn.weights_file import assign_strictly, read_weights, save_weights, take_bands
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +188,8 @@ def _train(run: _Run, done: tuple[Path, int] | None, verbose: int) -> Path:
                 RunRecorder(output),
             ],
         )
+    if config.head_epochs:
+        refine_head(model, config, run.training, run.validation, verbose=verbose)
     return finish_run(run, model)
 
 
@@ -252,13 +255,20 @@ class RunRecorder(keras.callbacks.Callback):
 
 
 def _initialise(model: keras.Model, config: TrainConfig) -> None:
-    """Fill the network from `config.init`, strictly, unless it starts at random."""
+    """Fill the network from `config.init`, strictly, unless it starts at random.
+
+    Weights of the same network in more bands will do: those of the others are left out.
+    """
     if config.init == "random":
         return
     from astro_io.weights import resolve
 
     path, _ = resolve(config.init)
-    assign_strictly(model, read_weights(path).tensors, where=path.name)
+    weights = read_weights(path)
+    tensors, known = weights.tensors, weights.config.bands
+    if known != config.model.bands:
+        tensors = take_bands(tensors, bands=known, wanted=config.model.bands, where=path.name)
+    assign_strictly(model, tensors, where=path.name)
     log.info("init %s", config.init)
 
 

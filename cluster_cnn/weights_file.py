@@ -5,7 +5,7 @@ A file alone is enough to rebuild the network and to repeat its catalogues.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ from cluster_cnn.config import ModelConfig
 from cluster_cnn.normalise import StampScale
 
 FORMAT = "cluster-cnn weights 1"
+
+FIRST_KERNELS = ("stem_conv/kernel", "conv1_conv/kernel")
+PHOTOMETRY_LAYERS = ("photometry_bn/", "photometry_dense/")
+"""Tensors that depend on the bands."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -115,6 +119,49 @@ def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
             if "seed" not in variable.name:
                 table[f"{layer.name}/{variable.name}"] = variable
     return table
+
+
+def take_bands(
+    tensors: Mapping[str, np.ndarray], *, bands: Sequence[str], wanted: Sequence[str], where: str
+) -> dict[str, np.ndarray]:
+    """Return the weights of a network that sees only some of the bands.
+
+    Parameters
+    ----------
+    tensors : mapping of str to ndarray
+        As `read_weights` gives them.
+    bands : sequence of str
+        Channels of that network.
+    wanted : sequence of str
+        Channels of the new one, in any order.
+    where : str
+        Name of the file for messages.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The first convolution and the ring photometry without the other bands; all else as it is.
+
+    Raises
+    ------
+    WeightsError
+        If a wanted band is not among `bands`.
+    """
+    missing = [band for band in wanted if band not in bands]
+    if missing:
+        raise WeightsError(
+            f"{where}: knows bands {', '.join(bands)}; {', '.join(missing)} is not among them. "
+            "Start from weights that know all bands, or at random (init=random)."
+        )
+    keep = [list(bands).index(band) for band in wanted]
+    result = dict(tensors)
+    for name, value in tensors.items():
+        if name in FIRST_KERNELS:
+            result[name] = value[:, :, keep]
+        elif name.startswith(PHOTOMETRY_LAYERS) and name != "photometry_dense/bias":
+            by_ring = value.reshape(-1, len(bands), *value.shape[1:])
+            result[name] = by_ring[:, keep].reshape(-1, *value.shape[1:])
+    return result
 
 
 def assign_strictly(model: keras.Model, tensors: Mapping[str, np.ndarray], *, where: str) -> None:
