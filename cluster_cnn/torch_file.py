@@ -151,7 +151,8 @@ def _read_storage(
 def _storages(tree: Any) -> list[tuple[Any, ...]]:
     """Return the key of every storage that a table of tensors refers to."""
     found = []
-    for value in _items(tree).values():
+    items = _items(tree)
+    for value in (_items(items.get("state_dict")) or items).values():
         call = _inner(value)
         if isinstance(call, Call) and call.arguments and isinstance(call.arguments[0], Reference):
             found.append(call.arguments[0].key)
