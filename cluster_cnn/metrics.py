@@ -106,8 +106,8 @@ def cell_table(
 
 def largest_bias(cells: Sequence[Mapping[str, Any]], *, oldest: float) -> float:
     """Return the largest absolute bias among cells that end at or before `oldest` (log age)."""
-    biases = [abs(c["bias"]) for c in cells if c["log_age"][1] <= oldest + 1e-9]
-    known = [bias for bias in biases if np.isfinite(bias)]
+    biases = [c["bias"] for c in cells if c["log_age"][1] <= oldest + 1e-9]
+    known = [abs(bias) for bias in biases if bias is not None and np.isfinite(bias)]
     return max(known, default=float("nan"))
 
 

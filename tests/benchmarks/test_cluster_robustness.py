@@ -1,0 +1,46 @@
+"""The robustness benchmark: cases differ from the plain one as they say, cluster by cluster."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+PATH = Path(__file__).parents[2] / "benchmarks" / "cluster_robustness.py"
+SPEC = importlib.util.spec_from_file_location("cluster_robustness", PATH)
+robustness = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(robustness)
+
+BANDS = ("F475W", "F814W")
+
+
+def test_the_same_clusters_are_seen_under_other_conditions():
+    changes = robustness.cases("phat", ())
+    made = {
+        name: robustness.simulate_case("phat", changes[name], BANDS, n=3, seed=5)
+        for name in ("plain", "PSF 10 % wider", "background twice as dense", "extinction 0")
+    }
+    stamps, truth = made["plain"]
+    assert stamps.shape == (3, 80, 80, 2)
+    for name, (other, facts) in made.items():
+        np.testing.assert_array_equal(facts["log_age"], truth["log_age"], err_msg=name)
+        np.testing.assert_allclose(facts["log_mass"], truth["log_mass"], atol=1e-6)
+        assert name == "plain" or np.abs(other - stamps).max() > 0
+    assert (made["extinction 0"][1]["av"] == 0).all() and truth["av"].max() > 0
+    level = [np.median(made[name][0][..., 1]) for name in ("plain", "background twice as dense")]
+    assert 1.5 < level[1] / level[0] < 3.0
+
+
+def test_other_isochrones_are_a_case_where_files_are_given():
+    assert "other isochrones" not in robustness.cases("phat", ())
+    changed = robustness.cases("phat", ("a.iso.cmd",))["other isochrones"]
+    assert changed == ('isochrones.files=["a.iso.cmd"]',)
+
+
+def test_shifts_are_against_the_plain_case():
+    truth = {"log_age": np.zeros(50), "log_mass": np.zeros(50)}
+    row = robustness.rows_of_case(
+        "x", np.full((50, 3), 0.3), ("log_age", "log_mass", "av"), truth, np.full((50, 3), 0.1)
+    )
+    assert row == ["x", *["+0.300 / 0.000", "+0.200 / 0.000"] * 2]
