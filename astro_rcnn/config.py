@@ -118,11 +118,10 @@ class ModelConfig:
                 f"[model]: mean_pixel has {len(self.mean_pixel)} values for "
                 f"{len(self.bands)} bands; give one, or one a band."
             )
-        lowest = 1 if self.trunk == "compact" else 2
-        if min(self.rpn_levels + self.roi_levels) < lowest:
+        if min(self.rpn_levels + self.roi_levels) < 1:
             raise ConfigError(
-                f"[model]: the {self.trunk} trunk has no pyramid level under {lowest}; "
-                f"found rpn_levels {self.rpn_levels}, roi_levels {self.roi_levels}."
+                "[model]: there is no pyramid level under 1 (stride 2); found "
+                f"rpn_levels {self.rpn_levels}, roi_levels {self.roi_levels}."
             )
         if not 0.0 <= self.min_confidence <= 1.0:
             raise ConfigError(

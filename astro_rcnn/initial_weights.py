@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import h5py
@@ -11,13 +12,14 @@ from astro_io.errors import InputNotFoundError, WeightsError
 from astro_io.weights import resolve
 from astro_rcnn.imagenet_weights import load_imagenet, registry_name
 from astro_rcnn.model import MaskRCNN
-from astro_rcnn.named_weights import LoadReport
+from astro_rcnn.named_weights import LoadReport, named_variables
 from astro_rcnn.released_weights import load_matterport
 from astro_rcnn.weights_file import FORMAT, load_into
 
 log = logging.getLogger(__name__)
 
 _IMAGENET_ENDING = "_notop.h5"
+_LAST_OF_BLOCK = re.compile(r"bn\d[a-z]_branch2c/gamma")
 
 
 def initialise(model: MaskRCNN, init: str) -> LoadReport:
@@ -37,11 +39,25 @@ def initialise(model: MaskRCNN, init: str) -> LoadReport:
         With ``random``, everything is listed as left out on purpose.
     """
     if init == "random":
+        quieten_residuals(model)
         return LoadReport(left_out=("all layers (random start)",))
     path, _ = resolve(registry_name(model.settings.trunk) if init == "imagenet" else init)
     if path.name.endswith(_IMAGENET_ENDING):
         return load_imagenet(model, path)
     return load_any(model, path)
+
+
+def quieten_residuals(model: MaskRCNN) -> None:
+    """Let every block of a ResNet begin as its shortcut alone, if batch normalisation learns.
+
+    A trunk of a hundred layers learns from scratch much sooner so: Goyal et al. 2017 (arXiv
+    1706.02677), section 5.1.
+    """
+    if model.settings.is_batch_norm_frozen:
+        return
+    for name, variable in named_variables(model).items():
+        if _LAST_OF_BLOCK.fullmatch(name):
+            variable.assign(0.0 * variable)
 
 
 def load_any(model: MaskRCNN, path: str | Path) -> LoadReport:

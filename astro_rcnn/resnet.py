@@ -50,13 +50,14 @@ def resnet(image, *, depth: str, is_frozen: bool) -> dict[int, object]:
     Returns
     -------
     dict of int to KerasTensor
-        Level (2 to 5) to features of shape (N, H / 2**level, W / 2**level, 64 * 2**level).
+        Level (1 to 5) to features of shape (N, H / 2**level, W / 2**level, 64 * 2**level); 64
+        channels at level 1, the stem before its pooling, which the paper does not use.
     """
     x = layers.ZeroPadding2D(3, name="conv1_pad")(image)
     x = layers.Conv2D(64, 7, strides=2, name="conv1")(x)
     x = layers.ReLU(name="conv1_relu")(batch_norm("bn_conv1", is_frozen=is_frozen)(x))
+    features = {1: x}
     x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1")(x)
-    features = {}
     for stage, n_blocks in enumerate(_BLOCKS[depth], start=2):
         width = 64 * 2 ** (stage - 2)
         for index in range(n_blocks):

@@ -113,3 +113,14 @@ def test_the_compact_trunk_has_no_such_weights():
     assert registry_name("resnet101") == "imagenet-resnet101"
     with pytest.raises(ConfigError, match="no ImageNet weights for the compact trunk"):
         initialise(build_model(TINY_MODEL), "imagenet")
+
+
+def test_blocks_of_a_random_start_are_their_shortcuts():
+    """Unless the statistics are frozen, as for released weights."""
+    learning = build_model(replace(SMALL_HEADS, is_batch_norm_frozen=False))
+    initialise(learning, "random")
+    last = {n: np.asarray(v) for n, v in named_variables(learning).items() if "2c/gamma" in n}
+    assert len(last) == 16 and not any(value.any() for value in last.values())
+    frozen = build_model(SMALL_HEADS)
+    initialise(frozen, "random")
+    assert np.asarray(named_variables(frozen)["bn2a_branch2c/gamma"]).all()
