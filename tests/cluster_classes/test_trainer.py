@@ -10,6 +10,7 @@ import pytest
 from class_stamps import make_stamps, tiny_model, tiny_run, write_set
 
 from astro_io.errors import ConfigError, DatasetError, OutputExistsError, WeightsError
+from cluster_cnn.classes import trainer
 from cluster_cnn.classes.config import ClassDataConfig
 from cluster_cnn.classes.predictor import ClassPredictor, orient
 from cluster_cnn.classes.trainer import train_classes
@@ -22,14 +23,22 @@ def go(config, output, **options):
 
 
 @pytest.fixture(scope="module")
-def training(tmp_path_factory):
-    return write_set(tmp_path_factory.mktemp("sets") / "train.h5", 400, seed=1)
+def sets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sets")
+    return write_set(folder / "train.h5", 256, seed=1), write_set(folder / "aside.h5", 220, seed=8)
 
 
 @pytest.fixture(scope="module")
-def run(training, tmp_path_factory):
+def training(sets):
+    return sets[0]
+
+
+@pytest.fixture(scope="module")
+def run(sets, tmp_path_factory):
+    """Two members, calibrated on a set of their own."""
     output = tmp_path_factory.mktemp("runs") / "run"
-    go(tiny_run(training, epochs=6), output)
+    data = ClassDataConfig(training=(str(sets[0]),), validation=(str(sets[1]),), batch_size=32)
+    go(tiny_run(sets[0], epochs=5, data=data), output)
     return output
 
 
@@ -55,7 +64,7 @@ def test_run_folder_is_complete(run):
     }
     scores = json.loads((run / "validation.json").read_text())
     assert len(scores["accuracy_of_members"]) == 2
-    assert scores["cost_of_members"][0]["stamps_seen"] == 6 * 12 * 32  # 380 stamps: 12 batches
+    assert scores["cost_of_members"][0]["stamps_seen"] == 5 * 8 * 32
     assert (run / "member_1" / "history.csv").exists()
     assert not (run / "member_1" / "checkpoints").exists()
 
@@ -66,39 +75,38 @@ def test_weights_round_trip_and_half_precision_changes_little(run):
     assert len(weights.members) == 2
     assert weights.metadata["zeropoint_mag"] == {"F555W": 25.8, "F814W": 25.1}
     assert 0.2 <= weights.calibration.temperature <= 5
-    assert weights.calibration.n_stamps == 20
+    assert weights.calibration.n_stamps == 220
     again = type(weights.calibration).from_dict(weights.calibration.to_dict())
     np.testing.assert_array_equal(again.feature_mean, weights.calibration.feature_mean)
     assert again.largest_distance == weights.calibration.largest_distance
 
 
-def test_resumed_run_gives_the_weights_of_the_whole_run(training, run, tmp_path):
-    """Member 0 is kept, member 1 is interrupted after two epochs and goes on."""
-    output = tmp_path / "run"
-    config = tiny_run(training, epochs=6)
+def test_resumed_run_gives_the_weights_of_the_whole_run(training, tmp_path):
+    """Two epochs at once against one, an interruption, and the other."""
+    config = tiny_run(training, members=1, epochs=2)
 
     class Stop(Exception):
         pass
 
-    from cluster_cnn.classes import trainer
-
     class Interrupted(trainer.RunRecorder):
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, logs)
-            if self.output.name == "member_1" and epoch == 1:
-                raise Stop
+            raise Stop
 
+    whole = read_class_weights(go(config, tmp_path / "whole")).members[0]
+    output = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "RunRecorder", Interrupted)
         with pytest.raises(Stop):
             go(config, output)
     with pytest.raises(OutputExistsError, match="--resume"):
         go(config, output)
-    go(config, output, resume=True)
-    whole = read_class_weights(run / "tiny.weights.h5").members
-    resumed = read_class_weights(output / "tiny.weights.h5").members
-    for name, value in whole[1].items():
-        np.testing.assert_allclose(resumed[1][name], value, rtol=2e-3, atol=2e-3, err_msg=name)
+    resumed = read_class_weights(go(config, output, resume=True)).members[0]
+    for name, value in whole.items():
+        np.testing.assert_allclose(resumed[name], value, rtol=2e-3, atol=2e-3, err_msg=name)
+    finished = (output / "member_0" / "member.h5").stat().st_mtime_ns
+    go(config, output, resume=True)  # nothing is trained again
+    assert (output / "member_0" / "member.h5").stat().st_mtime_ns == finished
 
 
 def test_members_differ(run):
@@ -106,16 +114,10 @@ def test_members_differ(run):
     assert not np.allclose(first["head/kernel"], second["head/kernel"], atol=1e-3)
 
 
-def test_budget_ends_a_training_early(training, tmp_path):
-    go(tiny_run(training, members=1, epochs=50, budget_s=0.5), tmp_path / "run")
-    scores = json.loads((tmp_path / "run" / "validation.json").read_text())
-    assert 0 < scores["cost_of_members"][0]["batches"] < 50 * 12
-
-
 def test_noisy_labels_with_their_confusion_matrix(training, tmp_path):
     """30 % of the labels are wrong; the network is right more often than they are."""
     data = ClassDataConfig(training=(str(training),), batch_size=32, labels="class_human")
-    config = tiny_run(training, members=1, epochs=6, data=data, confusion=((0.7, 0.3), (0.3, 0.7)))
+    config = tiny_run(training, members=1, epochs=5, data=data, confusion=((0.7, 0.3), (0.3, 0.7)))
     path = go(config, tmp_path / "run")
     stamps, rows = make_stamps(100, seed=3)
     said = ClassPredictor.load(path).predict(stamps)
@@ -123,11 +125,13 @@ def test_noisy_labels_with_their_confusion_matrix(training, tmp_path):
     assert (said.chosen == rows["class"]).mean() > right_labels + 0.1
 
 
-def test_trunk_is_taken_from_other_weights(training, run, tmp_path):
+def test_trunk_is_taken_from_other_weights_and_a_budget_ends_the_training(training, run, tmp_path):
     init = str(run / "tiny.weights.h5")
-    config = tiny_run(training, members=1, epochs=1, steps_per_epoch=1, init=init)
+    config = tiny_run(training, members=1, epochs=50, budget_s=0.2, init=init)
     config = replace(config, optimizer=replace(config.optimizer, learning_rate=1e-12))
     path = go(config, tmp_path / "run")
+    scores = json.loads((tmp_path / "run" / "validation.json").read_text())
+    assert 0 < scores["cost_of_members"][0]["batches"] < 50 * 8
     first = read_class_weights(init).members[0]
     taken = read_class_weights(path).members[0]
     np.testing.assert_allclose(taken["head/kernel"], first["head/kernel"], atol=1e-3)
@@ -138,7 +142,7 @@ def test_trunk_is_taken_from_other_weights(training, run, tmp_path):
 
 
 def test_missing_band_and_no_band(run):
-    stamps, rows = make_stamps(60, seed=5)
+    stamps, _ = make_stamps(60, seed=5)
     predictor = ClassPredictor.load(run / "tiny.weights.h5")
     one_band = stamps.copy()
     one_band[..., 0] = np.nan

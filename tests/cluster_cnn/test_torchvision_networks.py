@@ -87,7 +87,7 @@ def test_dense_layer_behind_the_grid_is_reordered(monkeypatch):
 def test_file_is_loaded_strictly(tmp_path):
     model = networks.build_network("resnet18", size=32, n_outputs=3)
     state = state_of(model)
-    counters = {f"{n[:-12]}num_batches_tracked": np.array(1) for n in state if "running_var" in n}
+    counters = {f"{n[:-11]}num_batches_tracked": np.array(1) for n in state if "running_var" in n}
     path = torch_referee.save_zip(tmp_path / "resnet18.pth", {**state, **counters})
     filled = load_torch_weights(model, path)
     assert set(filled) == set(state)
