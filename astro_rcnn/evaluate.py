@@ -35,6 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--tile", type=int, default=512, metavar="PX", help=tiles)
     shared = "least overlap of tiles in pixels (default %(default)s)"
     add("--overlap", type=int, default=64, metavar="PX", help=shared)
+    most = "most detections in 512 x 512 px, for crowded fields (default: as the weights say)"
+    add("--max-detections", type=int, metavar="N", help=most)
     add("--band", help="band of the magnitudes (default r, or the middle one)")
     threshold = "SEP's detection limit in sky sigmas; suit it to the set (default %(default)s)"
     add("--sep-threshold", type=float, default=1.5, metavar="T", help=threshold)
@@ -71,7 +73,7 @@ def _main(argv: Sequence[str] | None) -> int:
     from astro_rcnn.detector import Detector
 
     evaluation = evaluation_run.score_dataset(
-        Detector.load(args.weights, min_confidence=args.min_score),
+        Detector.load(args.weights, min_confidence=args.min_score, **crowding(args.max_detections)),
         dataset,
         args.output,
         settings,
@@ -87,6 +89,17 @@ def _main(argv: Sequence[str] | None) -> int:
     return cli.DONE
 
 
+def crowding(max_detections: int | None) -> dict[str, int]:
+    """Return the settings of a network that let so many detections through its stages."""
+    if max_detections is None:
+        return {}
+    return {
+        "max_detections": max_detections,
+        "post_nms_inference": 2 * max_detections,
+        "pre_nms_limit": 4 * max_detections,
+    }
+
+
 def _check_ranges(args: argparse.Namespace) -> None:
     """Refuse numbers that make no sense."""
     for name in ("min_score", "operating_score"):
@@ -100,8 +113,10 @@ def _check_ranges(args: argparse.Namespace) -> None:
         )
     if args.sep_threshold <= 0:
         raise ConfigError(f"--sep-threshold: expected above 0; found {args.sep_threshold}.")
-    if args.limit is not None and args.limit < 1:
-        raise ConfigError(f"--limit: expected at least 1; found {args.limit}.")
+    for name in ("limit", "max_detections"):
+        value, flag = getattr(args, name), name.replace("_", "-")
+        if value is not None and value < 1:
+            raise ConfigError(f"--{flag}: expected at least 1; found {value}.")
 
 
 if __name__ == "__main__":

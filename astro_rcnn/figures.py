@@ -48,6 +48,7 @@ def write_figures(evaluation: Evaluation, folder: Path) -> list[Path]:
         "completeness": completeness_figure(evaluation.metrics),
         "deblending": deblending_figure(evaluation.ours, evaluation.sep),
         "scores": scores_figure(evaluation.ours, evaluation.sep),
+        "precision_by_iou": precision_by_iou_figure(evaluation.ours),
     }
     paths = []
     for name, figure in figures.items():
@@ -77,6 +78,37 @@ def precision_recall_figure(summary: Summary) -> Figure:
         )
         panel.legend(title="IoU    AP", fontsize=7, title_fontsize=8, loc="lower left")
     axes[0][0].set_ylabel("precision")
+    return figure
+
+
+def precision_by_iou_figure(summary: Summary) -> Figure:
+    """Draw average precision against the IoU asked for, and how scores are distributed."""
+    figure, axes = _grid(1, 2, width=9.0, height=4.2)
+    edges = np.linspace(0.0, 1.0, 41)
+    for name in (*CLASS_NAMES[1:], "combined"):
+        colour = COLOURS["all" if name == "combined" else name]
+        by_iou = 100.0 * summary.precision[name].mean(axis=1)
+        axes[0][0].plot(IOU_THRESHOLDS, by_iou, "o-", color=colour, label=name, ms=4)
+    for class_id, name in enumerate(CLASS_NAMES[1:], start=1):
+        theirs = PAPER_SCORES[name][1:3]
+        label = f"{name}, paper"
+        axes[0][0].scatter((0.5, 0.75), theirs, marker="x", color=COLOURS[name], label=label)
+        is_class = summary.found["class_id"] == class_id
+        for is_true, style in ((True, "-"), (False, ":")):
+            chosen = is_class & (summary.found["is_correct"] == is_true)
+            chosen &= summary.found["target"] >= 0
+            axes[0][1].hist(
+                summary.found["score"][chosen],
+                bins=edges,
+                histtype="step",
+                color=COLOURS[name],
+                linestyle=style,
+                label=f"{name}, {'true' if is_true else 'false'}",
+            )
+    axes[0][0].set(xlabel="mask IoU", ylabel="AP / %", ylim=(0, 102))
+    axes[0][1].set(xlabel="score", ylabel="detections", yscale="log", xlim=(0, 1))
+    for panel in axes[0]:
+        panel.legend(fontsize=8)
     return figure
 
 

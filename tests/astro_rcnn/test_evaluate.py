@@ -76,6 +76,7 @@ def test_writes_metrics_tables_and_figures(run):
     assert {path.name for path in folder.iterdir()} == {
         "metrics.json", "truth.fits", "detections.fits", "example_0.png", "precision_recall.png",
         "confusion.png", "completeness.png", "deblending.png", "scores.png",
+        "precision_by_iou.png",
     }  # fmt: skip
 
 
@@ -122,6 +123,15 @@ def test_limit_and_no_sep(dataset, loader, tmp_path, capsys):
     assert "SEP" not in capsys.readouterr().out
 
 
+def test_crowded_fields_may_hold_more_detections(dataset, loader, tmp_path, capsys):
+    """Every stage lets more through; 500 detections need 1000 regions of 2000 anchors."""
+    arguments = ["--dataset", str(dataset), "--output", str(tmp_path), "-q", "--limit", "1"]
+    assert evaluate.main([*arguments, "--no-sep", "--max-detections", "3000"]) == 0
+    (call,) = loader.calls
+    limits = {"max_detections": 3000, "post_nms_inference": 6000, "pre_nms_limit": 12000}
+    assert call == ("decam-grz", {"min_confidence": 0.05, **limits})
+
+
 def test_an_earlier_result_is_not_replaced_unasked(dataset, loader, tmp_path, capsys):
     (tmp_path / "metrics.json").write_text("{}")
     arguments = ["--dataset", str(dataset), "--output", str(tmp_path), "-q", "--no-sep"]
@@ -137,6 +147,7 @@ def test_an_earlier_result_is_not_replaced_unasked(dataset, loader, tmp_path, ca
         (["--min-score", "1.5"], "--min-score: expected 0 to 1; found 1.5"),
         (["--min-score", "0.7"], "--min-score 0.7 is above --operating-score 0.5"),
         (["--limit", "0"], "--limit: expected at least 1; found 0"),
+        (["--max-detections", "0"], "--max-detections: expected at least 1; found 0"),
         (["--sep-threshold", "0"], "--sep-threshold: expected above 0; found 0.0"),
         (["--band", "i"], "--band i: expected one of g, r, z"),
     ],

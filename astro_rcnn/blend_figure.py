@@ -1,0 +1,115 @@
+"""Pictures of blended sources, cut out: the sky, the truth, and what was detected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from astro_io.atomic import atomic_path
+from astro_rcnn.deblending import BLENDED_BELOW
+from astro_rcnn.example_figure import colour_picture, draw_outlines
+
+if TYPE_CHECKING:
+    from astro_rcnn.detections import Detections
+    from astro_rcnn.evaluation import ScoredScene
+
+HALF_PX = 24
+N_CUTOUTS = 12
+MIN_SNR = 50.0
+"""Blends of fainter sources show nothing to the eye."""
+
+_COLUMNS = 2
+Outlined = tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray, np.ndarray]
+"""Boxes in pixels of the cut-out, masks, class ids, and which are wrong."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Cutout:
+    title: str
+    picture: np.ndarray
+    truth: Outlined
+    found: Outlined
+
+
+class BlendGallery:
+    """Collects blended sources over the images of an evaluation.
+
+    Parameters
+    ----------
+    operating_score : float
+        Detections below are left out.
+    n_images : int
+        Images to come: so many cut-outs are taken of each that `N_CUTOUTS` come together.
+    """
+
+    def __init__(self, operating_score: float, n_images: int) -> None:
+        self._operating_score = operating_score
+        self._per_image = -(-N_CUTOUTS // max(n_images, 1))
+        self._cutouts: list[_Cutout] = []
+
+    def __len__(self) -> int:
+        """Return the number of cut-outs so far."""
+        return len(self._cutouts)
+
+    def add(self, scored: ScoredScene) -> None:
+        """Take the most blended bright sources of one image, found or not."""
+        if len(self) >= N_CUTOUTS:
+            return
+        rows = scored.score.truth
+        wanted = (rows["rho"] < BLENDED_BELOW) & ~(rows["snr"] < MIN_SNR)
+        order = np.argsort(-np.nan_to_num(rows["snr"]), kind="stable")
+        chosen = [i for i in order if wanted[i]][: self._per_image]
+        if not chosen:
+            return
+        picture = colour_picture(scored.truth.image, scored.truth.statistics)
+        self._cutouts += [self._cut(scored, picture, int(i)) for i in chosen]
+
+    def _cut(self, scored: ScoredScene, picture: np.ndarray, source: int) -> _Cutout:
+        truth, rows = scored.truth, scored.score.truth
+        shape = truth.image.shape
+        y1, x1 = (
+            int(np.clip(round(float(rows[axis][source])) - HALF_PX, 0, max(n - 2 * HALF_PX, 0)))
+            for axis, n in (("y", shape[0]), ("x", shape[1]))
+        )
+        found: Detections = scored.detections.take(
+            scored.detections.scores >= self._operating_score
+        )
+        is_true = scored.score.found["is_true_iou"][: len(found)]
+        corner = np.array([y1, x1, y1, x1])
+        return _Cutout(
+            title=f"{truth.image.name}: purity {rows['rho'][source]:.2f}, IoU "
+            f"{rows['iou'][source]:.2f}",
+            picture=picture[y1 : y1 + 2 * HALF_PX, x1 : x1 + 2 * HALF_PX],
+            truth=(truth.boxes - corner, truth.masks, truth.class_ids, ~rows["is_found_iou"]),
+            found=(found.mask_boxes - corner, found.masks, found.class_ids, ~is_true),
+        )
+
+    def write(self, path: Path) -> Path | None:
+        """Draw what was collected; None, and no file, where there is nothing."""
+        if not self._cutouts:
+            return None
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        n_rows = -(-len(self) // _COLUMNS)
+        figure = Figure(figsize=(7.2 * _COLUMNS, 2.6 * n_rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(n_rows, 3 * _COLUMNS, squeeze=False).reshape(-1, 3)
+        for trio in panels[len(self) :]:
+            for panel in trio:
+                panel.axis("off")
+        for trio, cutout in zip(panels, self._cutouts, strict=False):
+            nothing: Outlined = (np.zeros((0, 4), int), (), np.zeros(0, int), np.zeros(0, bool))
+            for panel, outlined in zip(trio, (nothing, cutout.truth, cutout.found), strict=True):
+                draw_outlines(panel, cutout.picture, *outlined)
+                panel.set(xlim=(-0.5, 2 * HALF_PX - 0.5), ylim=(-0.5, 2 * HALF_PX - 0.5))
+            trio[0].set_title(cutout.title, fontsize=7, loc="left")
+            trio[1].set_title("truth", fontsize=8)
+            trio[2].set_title("detected", fontsize=8)
+        figure.suptitle("blends: stars yellow, galaxies blue, missed or false magenta")
+        with atomic_path(path, overwrite=True) as part:
+            figure.savefig(part, dpi=100, format="png")
+        return path
