@@ -11,6 +11,7 @@ VERBS = {
     "predict": "measure star-cluster candidates on mosaics",
     "train": "train a network on stamps whose truth is known",
     "evaluate": "score weights on stamps whose truth is known",
+    "stamps": "cut stamps and training sets from mosaics",
 }
 
 

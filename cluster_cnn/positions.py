@@ -16,6 +16,7 @@ import numpy as np
 
 from astro_io.catalog_files import read_parquet
 from astro_io.errors import BackendError, CatalogError, InputNotFoundError
+from cluster_cnn.legus import is_legus_table, read_legus
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -28,6 +29,7 @@ SKY_COLUMNS = (
     ("ra_deg", "dec_deg"),
     ("_raj2000", "_dej2000"),
     ("alpha_j2000", "delta_j2000"),
+    ("phangs_ra", "phangs_dec"),
 )
 """Names that are looked for, in this order and in any case; pixels before sky."""
 
@@ -76,7 +78,8 @@ def read_candidates(
     Parameters
     ----------
     path : str or Path
-        FITS, ECSV, CSV, VOTable, Parquet, or text with a line of column names.
+        FITS, ECSV, CSV, VOTable, Parquet, text with a line of column names, or a table of LEGUS
+        (`cluster_cnn.legus`).
     columns : sequence of str, optional
         The two columns to take; by default the first pair of `PIXEL_COLUMNS` or `SKY_COLUMNS`
         that the table has.
@@ -95,7 +98,7 @@ def read_candidates(
         If it is no table, or has no positions.
     """
     path = Path(path)
-    table = _read_table(path)
+    table = read_legus(path) if is_legus_table(path) else _read_table(path)
     return candidates_of(table, name=path.name, columns=columns, is_sky=is_sky)
 
 

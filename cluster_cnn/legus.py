@@ -36,8 +36,8 @@ def legus_columns(bands: Sequence[str] = LEGUS_BANDS) -> dict[str, tuple[str, st
     """Return unit and meaning of the 34 columns, by name, in order."""
     columns: dict[str, tuple[str, str]] = {
         "id": ("", "number of the source"),
-        "x": ("pix", "column on the mosaic, first pixel 1"),
-        "y": ("pix", "row on the mosaic, first pixel 1"),
+        "x": ("pix", "column on the mosaic, 0-based (the file counts from 1)"),
+        "y": ("pix", "row on the mosaic, 0-based (the file counts from 1)"),
         "ra": ("deg", "right ascension, J2000"),
         "dec": ("deg", "declination, J2000"),
     }
@@ -75,7 +75,8 @@ def read_legus(path: str | Path, bands: Sequence[str] = LEGUS_BANDS) -> Table:
     -------
     astropy.table.Table
         Columns of `legus_columns`; ``agreement`` and ``vote_1`` ... where the table has votes (0:
-        none).  Magnitudes without detection or coverage are NaN.
+        none).  Positions are 0-based pixel centres; magnitudes without detection or coverage are
+        NaN.
 
     Raises
     ------
@@ -100,6 +101,8 @@ def read_legus(path: str | Path, bands: Sequence[str] = LEGUS_BANDS) -> Table:
         column = values[:, place]
         if name.startswith("mag_"):
             column = np.where(_is_measured(column), column, np.nan)
+        if name in ("x", "y"):
+            column = column - 1.0
         if name in ("id", "n_filters", "class"):
             column = column.astype(int)
         table[name] = Column(column, unit=unit or None, description=meaning)

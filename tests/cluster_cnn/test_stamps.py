@@ -1,0 +1,174 @@
+"""From a mosaic and a LEGUS table to stamps, to a training set, to a network, to classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from astro_io.cluster_set import ClusterSetReader
+from cluster_cnn import predict, stamps, train
+from cluster_cnn.flags import CandidateFlag
+from cluster_cnn.legus import read_legus
+
+BANDS = ("F275W", "F336W", "F438W", "F555W", "F814W")
+STEP, N_SIDE, SIZE = 40, 10, 32
+
+
+def make_sky(seed: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Return five planes with a lattice of blobs (class 1) and points (class 4), x, y, classes."""
+    rng = np.random.default_rng(seed)
+    side = STEP * (N_SIDE + 1)
+    y, x = np.mgrid[:side, :side]
+    places = np.array(
+        [(STEP * (i + 1), STEP * (j + 1)) for i in range(N_SIDE) for j in range(N_SIDE)]
+    )
+    classes = np.where(rng.random(len(places)) < 0.5, 1, 4)
+    light = np.zeros((side, side))
+    for (cy, cx), class_id in zip(places, classes, strict=True):
+        sigma, near = (4.0 if class_id == 1 else 1.2), np.s_[cy - 20 : cy + 20, cx - 20 : cx + 20]
+        shape = np.exp(-((y[near] - cy) ** 2 + (x[near] - cx) ** 2) / (2 * sigma**2))
+        light[near] += 1500 * shape / shape.sum()
+    planes = {band: (k + 1) * light + rng.normal(0, 1, light.shape) for k, band in enumerate(BANDS)}
+    return planes, places[:, ::-1].astype(float), classes
+
+
+def write_mosaic(folder, planes, *, without=()):
+    folder.mkdir(exist_ok=True)
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [65.0, -54.9], [1, 1]
+    wcs.wcs.cdelt = [-0.0396 / 3600, 0.0396 / 3600]
+    for band, plane in planes.items():
+        if band not in without:
+            header = wcs.to_header()
+            fits.writeto(folder / f"img_{band}.fits", plane.astype(np.float32), header)
+    return str(folder)
+
+
+def write_legus(path, xy, classes):
+    """Write a table of 34 columns as LEGUS publishes them: positions from 1 on, no header."""
+    rows = np.zeros((len(xy), 34))
+    rows[:, 0] = np.arange(len(xy)) + 1
+    rows[:, 1:3] = xy + 1
+    rows[:, 5:15] = 22.0
+    rows[:, 32], rows[:, 33] = 5, classes
+    np.savetxt(path, rows, fmt="%.3f")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sky")
+    planes, xy, classes = make_sky(1)
+    mosaic = write_mosaic(folder / "mosaic", planes)
+    return mosaic, write_legus(folder / "legus.tab", xy, classes), planes, classes
+
+
+def test_a_network_trained_on_a_mosaic_and_its_legus_table_classifies_the_mosaic(sky, tmp_path):
+    """The whole of Wei et al. but for the size of the network, in four commands."""
+    mosaic, table, _, classes = sky
+    dataset = tmp_path / "train.h5"
+    line = [mosaic, "--catalog", table, "--size", str(SIZE), "--output", str(dataset), "-q"]
+    assert stamps.main([*line, "--distance-kpc", "18000"]) == 0
+    with ClusterSetReader(dataset) as reader:
+        np.testing.assert_array_equal(reader.column("class"), classes[reader.column("row")])
+        assert reader.bands == BANDS
+        assert reader.attributes["pixel_scale_arcsec"] == pytest.approx(0.0396)
+        assert reader.column("distance_kpc")[0] == 18000
+    config = tmp_path / "tiny.toml"
+    config.write_text(
+        'task = "classes"\nname = "tiny"\nmembers = 1\nepochs = 6\n'
+        f"[model]\nstamp_size = {SIZE}\nclass_ids = [1, 4]\nwidths = [4, 6, 8]\nhead_width = 16\n"
+        f'[data]\ntraining = ["{dataset}"]\nbatch_size = 16\nband_dropout = 0.0\n'
+        "[optimizer]\nlearning_rate = 5e-3\nwarmup_steps = 5\n"
+    )
+    run = tmp_path / "run"
+    assert train.main([str(config), "--output", str(run), "-q"]) == 0
+    output = tmp_path / "classes.fits"
+    line = [mosaic, "--catalog", table, "--weights", str(run), "--output", str(output), "-q"]
+    assert predict.main([*line, "--task", "classes", "--distance-kpc", "18000"]) == 0
+    result = Table.read(output)
+    assert len(result) == 100
+    # The table's own class stays; ours is beside it.
+    assert (result["cnn_class"] == classes).mean() > 0.9
+    np.testing.assert_allclose(result["p_class_1"] + result["p_class_4"], 1, atol=1e-5)
+    assert (result["flags"] & CandidateFlag.NO_RESULT == 0).all()
+    for class_id in (1, 4):
+        with (tmp_path / f"classes.class_{class_id}.png").open("rb") as file:
+            assert file.read(4) == b"\x89PNG"
+
+
+def test_fits_stamps_hold_one_extension_a_band(sky, tmp_path):
+    mosaic, table, planes, classes = sky
+    out = tmp_path / "stamps"
+    assert (
+        stamps.main([mosaic, "--catalog", table, "--size", "51", "--output", str(out), "-q"]) == 0
+    )
+    assert len(list(out.glob("*.fits"))) == 100
+    with fits.open(out / "1.fits") as hdus:
+        assert [hdu.name for hdu in hdus[1:]] == list(BANDS)
+        assert hdus[0].header["CLASS"] == classes[0]
+        # The first object stands at (40, 40); 51 px around it are 15 to 65.
+        np.testing.assert_array_equal(
+            hdus["F555W"].data, planes["F555W"][15:66, 15:66].astype(np.float32)
+        )
+
+
+def test_one_missing_band_is_zero_and_two_drop_the_object(sky, tmp_path):
+    _, table, planes, _ = sky
+    one = write_mosaic(tmp_path / "one", planes, without=("F275W",))
+    assert stamps.main([one, "--catalog", table, "--output", str(tmp_path / "a"), "-q"]) == 0
+    with fits.open(tmp_path / "a" / "1.fits") as hdus:
+        assert not hdus["F275W"].data.any()
+        assert hdus["F275W"].header["HASDATA"] is False
+        assert hdus["F336W"].data.any()
+    two = write_mosaic(tmp_path / "two", planes, without=("F275W", "F336W"))
+    assert stamps.main([two, "--catalog", table, "--output", str(tmp_path / "b"), "-q"]) == 1
+    assert not list((tmp_path / "b").glob("*.fits"))
+    line = [two, "--catalog", table, "--output", str(tmp_path / "c"), "-q", "--most-missing", "2"]
+    assert stamps.main(line) == 0
+
+
+def test_phangs_catalogue_by_sky_position(sky, tmp_path):
+    mosaic, table, _, classes = sky
+    legus = read_legus(table)
+    with fits.open(f"{mosaic}/img_F555W.fits") as hdus:
+        ra, dec = WCS(hdus[0].header).all_pix2world(legus["x"], legus["y"], 0)
+    phangs = Table({"ID_PHANGS_CLUSTER": np.arange(100), "PHANGS_RA": ra, "PHANGS_DEC": dec})
+    phangs["PHANGS_CLUSTER_CLASS_HUMAN"] = np.where(np.arange(100) == 7, -999, classes)
+    phangs.write(tmp_path / "phangs.fits")
+    dataset = tmp_path / "set.h5"
+    line = [mosaic, "--catalog", str(tmp_path / "phangs.fits"), "--size", "32", "-q"]
+    assert stamps.main([*line, "--output", str(dataset)]) == 0
+    with ClusterSetReader(dataset) as reader:
+        rows = reader.column("row")
+        assert sorted(rows) == [i for i in range(100) if i != 7]
+        np.testing.assert_array_equal(reader.column("class"), classes[rows])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--size", "4"], "--size: expected at least 8"),
+        (["--class-column", "kind"], "expected a column kind"),
+        (["--bands", "F160W"], "found none of them"),
+    ],
+)
+def test_bad_requests_are_one_line(sky, tmp_path, capsys, change, said):
+    mosaic, table, _, _ = sky
+    line = [mosaic, "--catalog", table, "--output", str(tmp_path / "out.h5"), "-q", *change]
+    assert stamps.main(line) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_results_are_not_written_over(sky, tmp_path, capsys):
+    mosaic, table, _, _ = sky
+    (tmp_path / "out.h5").write_bytes(b"mine")
+    line = [mosaic, "--catalog", table, "--output", str(tmp_path / "out.h5"), "-q"]
+    assert stamps.main(line) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "out.h5").read_bytes() == b"mine"
