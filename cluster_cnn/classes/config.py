@@ -118,7 +118,9 @@ class ClassDataConfig:
     Attributes
     ----------
     training, validation : tuple of str
-        Sets of stamps.  Without a validation set, every twentieth training stamp is set aside.
+        Sets of stamps.  Without a validation set, some training stamps are set aside.
+    validation_share : float
+        What share of them; at most one half.
     labels : str
         Column with the labels to learn from, ``class`` or ``class_human``.
     batch_size : int
@@ -142,6 +144,7 @@ class ClassDataConfig:
 
     training: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
+    validation_share: float = 0.05
     labels: str = "class"
     batch_size: int = 64
     augmentation: bool = True
@@ -159,6 +162,10 @@ class ClassDataConfig:
         if self.batch_size < 1 or self.max_shift_px < 0 or self.cache_mb < 0:
             raise ConfigError(
                 "[data]: batch_size must be positive, max_shift_px and cache_mb not negative."
+            )
+        if not 0 < self.validation_share <= 0.5:
+            raise ConfigError(
+                f"[data]: validation_share must lie in 0..0.5; found {self.validation_share}."
             )
         for name in ("rotation", "band_dropout", "distance_dropout"):
             if not 0 <= getattr(self, name) <= 1:

@@ -37,7 +37,7 @@ from cluster_cnn.classes.weights_file import (
     save_class_weights,
     save_member,
 )
-from cluster_cnn.data import StampSource, measure_source_scale, metadata_of, split_rows
+from cluster_cnn.data import StampSource, measure_source_scale, metadata_of
 from cluster_cnn.model import make_optimizer
 from cluster_cnn.normalise import StampScale
 from cluster_cnn.trainer import SCALE_FILE, RunRecorder
@@ -132,7 +132,7 @@ def _open_stamps(config: ClassTrainConfig, resumed: Path | None) -> _Stamps:
     held_out = source
     if data.validation:
         held_out = StampSource(data.validation, bands=model.bands, stamp_size=model.stamp_size)
-    rows, aside = split_rows(len(source), has_validation=bool(data.validation))
+    rows, aside = split_stamps(len(source), 0.0 if data.validation else data.validation_share)
     if not len(rows):
         raise DatasetError("[data]: the training set holds too few stamps to set some aside.")
     scale_file = None if resumed is None else resumed / SCALE_FILE
@@ -142,6 +142,13 @@ def _open_stamps(config: ClassTrainConfig, resumed: Path | None) -> _Stamps:
         scale = measure_source_scale(source, model)
     aside = np.arange(len(held_out)) if data.validation else aside
     return _Stamps(source=source, held_out=held_out, rows=rows, aside=aside, scale=scale)
+
+
+def split_stamps(n_stamps: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to train on and those set aside: evenly through the set, none for share 0."""
+    rows = np.arange(n_stamps)
+    aside = rows % round(1 / share) == 0 if share > 0 else np.zeros(n_stamps, bool)
+    return rows[~aside], rows[aside]
 
 
 def _train_member(
