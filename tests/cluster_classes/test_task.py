@@ -1,0 +1,158 @@
+"""Columns, flags and galleries of the task; figures on disk."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+import numpy as np
+import pytest
+from class_stamps import make_stamps, tiny_model, write_set
+
+from astro_io.errors import ConfigError, OutputExistsError, WeightsError
+from cluster_cnn.classes import evaluation, figures
+from cluster_cnn.classes.calibration import ClassCalibration
+from cluster_cnn.classes.networks import build_class_model
+from cluster_cnn.classes.predictor import ClassPredictor
+from cluster_cnn.classes.task import GALLERY_COLUMNS, ClassTask
+from cluster_cnn.classes.weights_file import save_class_weights
+from cluster_cnn.flags import CandidateFlag
+from cluster_cnn.normalise import measure_scale
+from cluster_cnn.tasks import open_task
+from cluster_cnn.weights_file import named_variables
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Untrained weights of one member: what they say is of no matter here."""
+    stamps, _ = make_stamps(40, seed=1)
+    model = build_class_model(tiny_model(), seed=1)
+    path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
+    save_class_weights(
+        path,
+        [{name: v.numpy() for name, v in named_variables(model).items()}],
+        config=tiny_model(),
+        scale=measure_scale(stamps, bands=("F555W", "F814W")),
+        calibration=ClassCalibration(),
+        metadata={"zeropoint_mag": {"F555W": 25.8, "F814W": 25.1}, "pixel_scale_arcsec": 0.0396},
+    )
+    return path
+
+
+@pytest.fixture
+def task(weights):
+    return open_task(weights)
+
+
+def test_weights_tell_their_task(task, weights):
+    assert isinstance(task, ClassTask)
+    assert task.bands == ("F555W", "F814W")
+    assert task.stamp_size == 32
+    assert task.pixel_scale_arcsec == 0.0396
+    assert task.zeropoint_mag["F814W"] == 25.1
+    assert task.facts["task"] == "classes"
+    assert len(task.facts["weights_sha256"]) == 64
+    with pytest.raises(WeightsError, match="asked for 'parameters'"):
+        open_task(weights, "parameters")
+    with pytest.raises(ConfigError, match="expected one of parameters, classes"):
+        open_task(weights, "colours")
+
+
+def test_columns_are_what_is_measured(task):
+    stamps, _ = make_stamps(6, seed=3)
+    values, flags = task.measure(stamps, {"distance_kpc": np.full(6, 8000.0)})
+    assert list(values) == list(task.columns())
+    np.testing.assert_allclose(values["p_class_1"] + values["p_class_4"], 1)
+    np.testing.assert_allclose(values["p_cluster"], values["p_class_1"])
+    np.testing.assert_array_equal(values["is_cluster"], values["p_class_1"] >= 0.5)
+    wanted = np.where(values["p_class_1"] > values["p_class_4"], 1, 4)
+    np.testing.assert_array_equal(values["class"], wanted)
+    assert (flags == 0).all()
+    assert (values["entropy"] <= np.log(2) + 1e-9).all()
+
+
+def test_stamp_without_data_has_no_class(task):
+    stamps, _ = make_stamps(3, seed=3)
+    stamps[1] = np.nan
+    values, flags = task.measure(stamps, {})
+    assert values["class"][1] == 0
+    assert np.isnan(values["p_class_1"][1])
+    assert flags[1] == CandidateFlag.NO_RESULT
+    assert flags[0] == flags[2] == 0
+
+
+def test_gallery_keeps_the_surest_and_the_most_doubtful(task, tmp_path):
+    stamps, _ = make_stamps(40, seed=4)
+    entropies = []
+    for part in (stamps[:25], stamps[25:]):
+        values, _ = task.measure(part, {})
+        entropies.append((values["class"], values["entropy"]))
+    chosen, entropy = (np.concatenate(v) for v in zip(*entropies, strict=True))
+    class_id = 1 if (chosen == 1).sum() > 15 else 4
+    own = np.sort(entropy[chosen == class_id])
+    kept = task._gallery[class_id]
+    _, sure = kept.sorted(False)
+    _, doubtful = kept.sorted(True)
+    assert len(sure) == GALLERY_COLUMNS
+    assert sure[0].endswith(f"H {own[0]:.2f}")
+    assert doubtful[0].endswith(f"H {own[-1]:.2f}")
+    files = task.finish(tmp_path / "result.fits")
+    assert [path.name for path in files] == ["result.class_1.png", "result.class_4.png"]
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in files)
+
+
+def test_evaluation_writes_scores_and_figures(weights, tmp_path):
+    dataset = write_set(tmp_path / "set.h5", 60, seed=6)
+    args = Namespace(
+        weights=weights,
+        dataset=dataset,
+        output=tmp_path / "scores",
+        overwrite=False,
+        limit=50,
+        ablation=True,
+    )
+    table, line = evaluation.evaluate_weights(args)
+    metrics = json.loads((args.output / "metrics.json").read_text())
+    assert metrics["classes"]["n"] == 50
+    assert set(metrics["ablation"]) == {"all bands", "F555W", "F814W"}
+    assert 0 < metrics["human_labels"]["accuracy"] < 100
+    assert metrics["members"]["n_runs"] == 1
+    assert metrics["members"]["accuracy"][0] == pytest.approx(metrics["classes"]["accuracy"])
+    assert "without F814W" in table
+    assert f"{metrics['classes']['accuracy']:.1f} % of 50" in line
+    for name in ("confusion.png", "entropy.png", "ablation.png"):
+        assert (args.output / name).read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        evaluation.evaluate_weights(args)
+
+
+def test_two_missing_bands_are_too_many_for_the_paper():
+    """Three bands of Wei's network: one may lack, two may not."""
+    config = tiny_model(
+        bands=("a", "b", "c"),
+        network="resnet18",
+        normalization="zscore",
+        background="none",
+        crop_size=24,
+        image_size=32,
+    )
+    predictor = ClassPredictor.__new__(ClassPredictor)
+    predictor.config = config
+    stamps = np.ones((3, 32, 32, 3))
+    stamps[1, ..., 0] = np.nan
+    stamps[2, ..., :2] = np.nan
+    np.testing.assert_array_equal(predictor.is_usable(stamps), [True, True, False])
+    predictor.config = tiny_model(bands=("a", "b", "c"))
+    assert predictor.is_usable(stamps).all()
+
+
+def test_picture_of_a_stamp_is_within_range_whatever_it_holds(rng):
+    stamp = rng.normal(size=(16, 16, 5))
+    stamp[3, 4, 2] = np.nan
+    stamp[..., 0] = np.nan
+    for shown in (stamp, np.full((8, 8, 2), np.nan), np.zeros((8, 8, 1))):
+        picture = figures.picture(shown)
+        assert picture.shape == (*shown.shape[:2], 3)
+        assert np.isfinite(picture).all()
+        assert picture.min() >= 0
+        assert picture.max() <= 1
