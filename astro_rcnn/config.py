@@ -57,6 +57,9 @@ class ModelConfig:
         rule shifts regions by up to three quarters of a cell across the image.
     min_confidence, detection_nms_iou, max_detections
         A detection has at least this score; overlaps above this IoU are suppressed.
+    drops_background : bool
+        A region whose likeliest class is background is no detection, as in the original. False:
+        its likeliest class of source counts, so that scores go down to `min_confidence`.
     temperature : float
         Logits of the classes are divided by it: above 1, scores that were too sure become modest.
         Fitted by ``python -m astro_rcnn.calibrate``.
@@ -100,6 +103,7 @@ class ModelConfig:
     is_nms_class_agnostic: bool = True
     max_detections: int = 300
     concentric_fraction: float = 0.0
+    drops_background: bool = True
     temperature: float = 1.0
 
     def __post_init__(self) -> None:

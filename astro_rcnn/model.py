@@ -349,9 +349,10 @@ class MaskRCNN(keras.Model):
 def refine_detections(rois, logits, deltas, window, config: ModelConfig):
     """Turn classified regions into final detections.
 
-    The best class of each region moves it by that class's deltas; background and scores under
-    the minimum are dropped (not at 0: the filter is then off), as are boxes without area (padding,
-    or outside the window); non-maximum suppression, within each class or across classes.
+    The best class of each region (background among them, or not: ``config.drops_background``)
+    moves it by that class's deltas; background and scores under the minimum are dropped (not at 0:
+    the filter is then off), as are boxes without area (padding, or outside the window);
+    non-maximum suppression, within each class or across classes.
 
     Parameters
     ----------
@@ -368,8 +369,9 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
         (N, D, C), ``roi_index`` (N, D); zeros in unused rows.
     """
     probabilities = ops.softmax(ops.cast(logits, "float32") / config.temperature, axis=-1)
-    class_ids = ops.argmax(probabilities, axis=-1)
-    scores = ops.max(probabilities, axis=-1)
+    first = 0 if config.drops_background else 1
+    class_ids = first + ops.argmax(probabilities[..., first:], axis=-1)
+    scores = ops.max(probabilities[..., first:], axis=-1)
     of_class = ops.take_along_axis(
         ops.cast(deltas, "float32"), ops.cast(class_ids, "int32")[..., None, None], axis=2
     )[:, :, 0]

@@ -184,6 +184,16 @@ def test_background_and_low_scores_are_dropped():
     assert found["class_ids"].tolist() == [2, 0, 0, 0, 0]
 
 
+def test_a_source_less_likely_than_background_may_count():
+    """0.3 for a star, 0.6 for nothing: a detection of score 0.3, where that is wanted."""
+    scores = [(0.6, 0.1, 0.3), NOTHING, STAR]
+    options = {"min_confidence": 0.2, "drops_background": False}
+    found = refine([LEFT, (0.6, 0.1, 0.9, 0.4), RIGHT], scores, **options)
+    assert found["class_ids"].tolist() == [1, 2, 0, 0, 0]
+    np.testing.assert_allclose(found["scores"][:2], [0.8, 0.3], atol=1e-6)
+    np.testing.assert_allclose(found["probabilities"][1], scores[0], atol=1e-6)
+
+
 @pytest.mark.parametrize(("is_agnostic", "expected"), [(True, [1]), (False, [1, 2])])
 def test_overlaps_are_suppressed_across_classes_or_within(is_agnostic, expected):
     found = refine(
