@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -212,6 +213,7 @@ def test_a_batch_beyond_the_epoch_is_an_index_error(dataset):
 
 FIT_CODE = """
 import sys
+import tracemalloc
 if {blocks_tensorflow}:
     class Block:
         def find_spec(self, name, path=None, target=None):
@@ -279,3 +281,28 @@ def test_fit_sees_the_same_batches_after_a_resume(dataset, backend):
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert result.stdout.strip() == f"fitted on {backend}"
+
+
+# === memory ===
+
+
+def peak_of_an_epoch(paths: list[Path]) -> tuple[int, int]:
+    """Return the peak of traced memory, and what the cache holds at the end."""
+    batches = sequence(paths, cache_mb=0.15, threads=1)
+    tracemalloc.start()
+    try:
+        for index in range(len(batches)):
+            batches[index]
+        return tracemalloc.get_traced_memory()[1], batches.cache.nbytes
+    finally:
+        tracemalloc.stop()
+        batches.close()
+
+
+def test_memory_does_not_grow_with_the_set(tmp_path):
+    """Scenes of 80 kB; a budget for one; 3 scenes, and 60."""
+    path = write_scenes(tmp_path / "set.h5", [random_scene(i, 5, (72, 90)) for i in range(3)])
+    peak_of_an_epoch([path])  # what is made once
+    (small, held), (large, also_held) = peak_of_an_epoch([path]), peak_of_an_epoch([path] * 20)
+    assert 0 < held <= 0.15 * 2**20 and 0 < also_held <= 0.15 * 2**20
+    assert large < 1.3 * small
