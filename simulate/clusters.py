@@ -80,9 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="change a setting, for example cluster.log_mass=[3,4]; repeatable",
     )
-    parser.add_argument(
-        "--preview", action="store_true", help="also write a picture of mocks by mass and size"
-    )
+    parser.add_argument("--preview", action="store_true", help="also write a picture of mocks")
     add_common_arguments(parser, output="a .h5 file, or a folder (clusters.h5 in it)")
     return parser
 
@@ -111,9 +109,10 @@ def _main(argv: Sequence[str] | None) -> int:
     start = time.perf_counter()
     n_new = _write_set(path, config, args)
     if args.preview:
-        from simulate.star_clusters.preview import write_preview
+        from simulate.star_clusters.preview import write_class_preview, write_preview
 
-        write_preview(config, path.with_name(f"{path.stem}.preview.png"), seed=args.seed)
+        draw = write_class_preview if args.task == "classes" else write_preview
+        draw(config, path.with_name(f"{path.stem}.preview.png"), seed=args.seed)
     seconds = time.perf_counter() - start
     rate = n_new / seconds if seconds else 0.0
     summary(f"{path}: {n_new} new mocks of {args.n}, {seconds:.1f} s ({rate:.1f} a second)")

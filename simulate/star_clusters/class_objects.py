@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from simulate.star_clusters.class_config import ClassesConfig
 from simulate.star_clusters.cluster_stars import ClusterParameters, PointSources, draw_cluster
 from simulate.star_clusters.config import ClusterSetConfig
 from simulate.star_clusters.field_stars import Population
+from simulate.star_clusters.filters import get_filters
 from simulate.star_clusters.imf import KroupaImf
 from simulate.star_clusters.isochrones import Isochrone
 from simulate.star_clusters.others import draw_galaxy
@@ -22,7 +24,7 @@ from simulate.star_clusters.render import StampGrid
 LOG_AGE_OF_CLASS = {1: (6.6, 10.1), 2: (6.6, 9.0), 3: (6.6, 7.7)}
 """Associations are young: they come apart; the asymmetric lie between (Adamo et al. 2017)."""
 
-_MAX_DRAWN_MASS = 1.5e4  # richer clusters are drawn with so many solar masses, and brightened
+_MAX_DRAWN_MASS = 1e4  # richer clusters are drawn with so many solar masses, and brightened
 _MIN_DRAWN_MASS = 30.0
 _PAIR_SEPARATION_ARCSEC = (0.11, 0.35)
 _CONTRAST_MAG = 1.5
@@ -31,7 +33,8 @@ _LEAST_STEP_ARCSEC = 0.05
 _ASYMMETRIC_RADIUS = 1.6  # so much larger than the symmetric: else no asymmetry could be seen
 _CLUMP_SCATTER_MAG = 0.6
 _CLUMP_RADIUS_ARCSEC = (0.01, 0.05)
-_STARS_USED = 0.3  # of the rows of a population, the brightest ones
+_STAR_COLOUR_MAG = (-1.2, 2.8)  # F438W - F814W or nearest, AB, before extinction; drawn evenly
+_COLOUR_NM = (435.0, 806.0)
 _GALAXY_AV_MAG = (0.3, 2.0)  # also stands for the redder colours of redshift
 
 Counts = Callable[[float, float], np.ndarray]
@@ -67,6 +70,22 @@ class ObjectSource:
     def classes(self) -> ClassesConfig:
         """Return the settings of the classes."""
         return self.config.classes
+
+    @cached_property
+    def _stars(self) -> tuple[np.ndarray, np.ndarray]:
+        """Colours of all stars, rising, and their fluxes, shape (S,) and (S, B)."""
+        pivots = [item.pivot_nm for item in get_filters(self.config.instrument.filters)]
+        blue, red = (int(np.argmin(np.abs(np.array(pivots) - nm))) for nm in _COLOUR_NM)
+        flux = np.concatenate([part.flux for part in self.components]).astype(np.float64)
+        flux = flux[(flux > 0).all(axis=1)]
+        colour = -2.5 * np.log10(flux[:, blue] / flux[:, red])
+        order = np.argsort(colour)
+        return colour[order], flux[order]
+
+    def star_of_colour(self, colour_mag: float) -> np.ndarray:
+        """Return the fluxes of the star nearest to a colour, shape (B,)."""
+        colours, flux = self._stars
+        return flux[np.argmin(np.abs(colours - colour_mag))]
 
     def flux_of(self, mag: float) -> float:
         """Return electrons a second of a magnitude in the reference band."""
@@ -214,7 +233,7 @@ def _cluster(
 def draw_star_group(
     source: ObjectSource, rng: np.random.Generator, centre: Point, mag: float, n_stars: int
 ) -> PointSources:
-    """Draw one to three stars, members of the galaxy or in front of it.
+    """Draw one to three stars, members of the galaxy or in front of it, blue and red alike.
 
     Parameters
     ----------
@@ -233,9 +252,8 @@ def draw_star_group(
     """
     y, x, flux = [], [], []
     for i in range(n_stars):
-        population = source.components[rng.integers(len(source.components))]
-        row = rng.integers(max(1, int(_STARS_USED * len(population.flux))))
-        own = population.flux[row].astype(np.float64) * source.counts(10.0, rng.uniform(0.0, 1.0))
+        own = source.star_of_colour(rng.uniform(*_STAR_COLOUR_MAG))
+        own = own * source.counts(10.0, rng.uniform(0.0, 1.0))
         own *= 10.0 ** (-0.4 * (rng.uniform(0.0, _CONTRAST_MAG) if i else 0.0)) / own[source.band]
         away = rng.uniform(*_PAIR_SEPARATION_ARCSEC) / source.grid.pixel_scale_arcsec if i else 0.0
         angle = rng.uniform(0.0, 2.0 * np.pi)

@@ -1,4 +1,4 @@
-"""Picture of mock clusters: by mass along the columns and by size along the rows, at three ages."""
+"""Pictures of mocks: clusters by mass and size at three ages; objects of the four classes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from simulate.star_clusters.class_config import CLASS_IDS
+from simulate.star_clusters.class_mock import ClassMockMaker
 from simulate.star_clusters.config import ClusterSetConfig, GridConfig, InstrumentConfig
 from simulate.star_clusters.mock import MockMaker
 
 LOG_AGES = (7.2, 8.3, 9.6)
 N_MASSES, N_RADII = 4, 4
+N_EXAMPLES, N_LINES = 12, 2
+"""Objects in a line, and lines of each class, in the picture of the four classes."""
 
 _STRETCH = 12.0  # in units of the scatter of the field
 _SOFTENING = 9.0
@@ -59,6 +63,36 @@ def write_preview(config: ClusterSetConfig, path: Path, *, seed: int) -> Path:
             axis.set_ylabel(f'{grid.half_light_radius_arcsec[row]:.2g}"', fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
+    return path
+
+
+def write_class_preview(config: ClusterSetConfig, path: Path, *, seed: int) -> Path:
+    """Write a PNG with examples of the four classes; parameters and result as `write_preview`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    n_lines = N_LINES * len(CLASS_IDS)
+    figure = Figure(figsize=(1.15 * N_EXAMPLES + 0.3, 1.28 * n_lines), facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(n_lines, N_EXAMPLES, squeeze=False)
+    figure.subplots_adjust(0.025, 0.005, 0.998, 0.985, wspace=_GAP, hspace=0.14)
+    for class_id in CLASS_IDS:
+        fractions = tuple(float(i == class_id) for i in CLASS_IDS)
+        classes = replace(config.classes, fractions=fractions)
+        maker = ClassMockMaker(replace(config, classes=classes))
+        mocks = [maker.make(seed, i) for i in range(N_LINES * N_EXAMPLES)]
+        mocks.sort(key=lambda mock: mock.row["kind"])
+        own = axes[N_LINES * (class_id - 1) : N_LINES * class_id]
+        for axis, mock in zip(own.flat, mocks, strict=True):
+            stamp = np.nan_to_num(mock.stamp)
+            axis.imshow(colour_picture(stamp, config.instrument), origin="lower")
+            mag = mock.row[f"mag_{config.classes.filter.split('_', 1)[-1]}"]
+            note = "" if np.isnan(mag) else f" {mag:.1f}"
+            axis.set_title(f"{mock.row['kind'].replace('_', ' ')}{note}", fontsize=6, pad=1.5)
+            axis.set(xticks=[], yticks=[])
+        own[0, 0].set_ylabel(f"class {class_id}", fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
     return path
 
 
