@@ -8,6 +8,7 @@ rows at a time, so that memory does not grow with the image.  (Gzipped files are
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 logger = logging.getLogger(__name__)
+
+_HST_FILTER = re.compile(r"F\d{3,4}(?:W2?|M|N|X|LP)")
 
 STRIP_MB = 200.0
 """Memory for the rows that are held at a time."""
@@ -313,12 +316,25 @@ def _find_planes(
         wanted = _present(list(found), bands) if may_lack_bands else bands
         chosen = choose_bands(list(found), wanted, str(spec))
         result = {band: plane_of_band(found[here], here, stack) for band, here in chosen.items()}
+        _refuse_swapped(result, str(spec))
     if not result:
         raise ImageError(
             f"{spec}: expected bands {', '.join(bands)}; found none of them. Name the files: "
             f"{bands[0]}=FILE,..."
         )
     return result
+
+
+def _refuse_swapped(planes: Mapping[str, Plane], spec: str) -> None:
+    """Raise if a file that was given to one HST filter says that it is of another."""
+    for band, plane in planes.items():
+        own = str(plane.band or "").upper()
+        if _HST_FILTER.fullmatch(own) and _HST_FILTER.fullmatch(band.upper()):
+            if own != band.upper():
+                raise ImageError(
+                    f"{spec}: {plane.file} is given as {band}, but is of {own} by its header or "
+                    "name. Check the order of the files."
+                )
 
 
 def _present(known: Sequence[str], bands: Sequence[str]) -> list[str]:

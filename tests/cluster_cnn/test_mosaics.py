@@ -201,3 +201,13 @@ def test_bands_must_lie_on_one_grid(tmp_path, spec):
 def test_every_flag_is_explained_and_a_bit_of_its_own():
     assert set(FLAG_MEANINGS) == set(CandidateFlag)
     assert all(int(flag).bit_count() == 1 for flag in CandidateFlag)
+
+
+def test_files_in_the_wrong_order_are_refused(tmp_path):
+    """The header of each says which filter it is of."""
+    a = write_plane(tmp_path / "a.fits", ramp(0.5), FILTER="F475W")
+    b = write_plane(tmp_path / "b.fits", ramp(1.5), FILTER="F814W")
+    with Mosaic(f"F475W={a},F814W={b}", BANDS) as mosaic:
+        assert mosaic.missing == ()
+    with pytest.raises(ImageError, match=r"given as F475W, but is of F814W.*order of the files"):
+        Mosaic(f"F475W={b},F814W={a}", BANDS)
