@@ -10,6 +10,7 @@ from pathlib import Path
 
 from astro_io.cli import DONE, add_common_arguments, configure_logging, new_parser, run, summary
 from astro_io.errors import ConfigError
+from cluster_cnn.arguments import add_within
 
 DEFAULT_WEIGHTS = "cluster-phat"
 
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what the baseline learns from (default: the dataset itself, five-fold)",
     )
     add("--ablation", action="store_true", help="also score with each band blanked in turn")
+    add_within(parser)
     add_common_arguments(parser)
     return parser
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class EvaluationSettings:
     limit : int or None
         Only the first so many stamps.
     has_baseline, has_ablation : bool
+    within : mapping of str to pair of float
+        Ranges that the user knows parameters to lie in.
     baseline_training : tuple of Path
         Sets that the baseline learns from; without any it is cross-validated on the set itself,
         so that it knows the very distribution that it is tested on.
@@ -54,6 +56,7 @@ class EvaluationSettings:
     limit: int | None = None
     has_baseline: bool = True
     has_ablation: bool = False
+    within: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     baseline_training: tuple[Path, ...] = ()
 
 
@@ -98,7 +101,7 @@ def evaluate(
     names = config.parameter_names
     truth = read_truth(source, names, settings.limit)
     log.info("%s: %d stamps, %d clusters", dataset.name, len(truth.snr), truth.is_cluster.sum())
-    estimates, known = estimate_all(predictor, source, truth)
+    estimates, known = estimate_all(predictor, source, truth, within=settings.within)
     metrics: dict[str, Any] = {
         "parameters": _scores(names, truth, estimates),
         "classes": evaluation.class_scores(
@@ -119,6 +122,7 @@ def evaluate(
         n_clusters=int(truth.is_cluster.sum()),
         weights=predictor.describe(),
         dataset=dataset.name,
+        within={name: list(limits) for name, limits in settings.within.items()},
         provenance=provenance(),
     )
     _write(output, metrics, names, truth, estimates, known)
@@ -140,7 +144,12 @@ def read_truth(source: StampSource, names: Sequence[str], limit: int | None) -> 
 
 
 def estimate_all(
-    predictor: Predictor, source: StampSource, truth: Truth, *, blank: int | None = None
+    predictor: Predictor,
+    source: StampSource,
+    truth: Truth,
+    *,
+    blank: int | None = None,
+    within: Mapping[str, tuple[float, float]] | None = None,
 ) -> tuple[Estimates, Estimates | None]:
     """Return estimates of all stamps: extinction unknown, and told (None if no parameter).
 
@@ -151,6 +160,8 @@ def estimate_all(
     truth : Truth
     blank : int, optional
         A channel that is set to 0.
+    within : mapping of str to pair of float, optional
+        As of `Predictor.predict`.
     """
     names = predictor.config.parameter_names
     parts: list[dict[str, np.ndarray]] = []
@@ -161,9 +172,10 @@ def estimate_all(
         parts.append(predictor.outputs(stamps))
     outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if KNOWN not in names or len(names) < 2:
-        return predictor.estimate(outputs), None
+        return predictor.estimate(outputs, None, within), None
     values = truth.parameters[:, names.index(KNOWN)]
-    return predictor.estimate(outputs), predictor.estimate(outputs, {KNOWN: values})
+    told = predictor.estimate(outputs, {KNOWN: values}, within)
+    return predictor.estimate(outputs, None, within), told
 
 
 def score_baselines(

@@ -25,6 +25,7 @@ def evaluate_weights(args: argparse.Namespace) -> tuple[str, str]:
             limit=args.limit,
             has_baseline=not args.no_baseline,
             has_ablation=args.ablation,
+            within=dict(args.within),
             baseline_training=tuple(args.baseline_training),
         ),
     )

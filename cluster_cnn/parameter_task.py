@@ -15,6 +15,9 @@ from cluster_cnn.tasks import ColumnNote
 SUFFIXES = tuple(f"p{round(100 * p)}" for p in PROBABILITIES)
 """Endings of the columns of a parameter: p16, p50, p84."""
 
+NOT_PARAMETERS = ("distance_kpc",)
+"""What the user may know that these networks do not ask for: they are for one distance."""
+
 _FIXED = {
     "p_cluster": ColumnNote("", "probability of being a star cluster"),
     "entropy": ColumnNote("", "of cluster against background, in nats; largest ln 2"),
@@ -34,6 +37,7 @@ class ParameterTask:
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
+        self.within: dict[str, tuple[float, float]] = {}
         self.bands = predictor.bands
         self.stamp_size = predictor.stamp_size
         self.pixel_scale_arcsec = predictor.config.pixel_scale_arcsec
@@ -72,11 +76,17 @@ class ParameterTask:
         self, stamps: np.ndarray, known: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Measure stamps; parameters that are `known` are taken as they are."""
-        own = {name: values for name, values in known.items() if name in self.names}
-        estimates = self.predictor.predict(stamps, known=own)
+        own = {name: values for name, values in known.items() if name not in NOT_PARAMETERS}
+        estimates = self.predictor.predict(stamps, known=own, within=self.within)
         flags = np.where(estimates.is_strange, int(CandidateFlag.OUT_OF_RANGE), 0)
         flags |= np.where(estimates.is_at_limit, int(CandidateFlag.AT_LIMIT), 0)
         return self._values(estimates), flags.astype(np.int32)
+
+    def restrict(self, within: Mapping[str, tuple[float, float]]) -> None:
+        """Keep parameters to ranges that the user knows."""
+        self.predictor.check_ranges(within)
+        self.within = dict(within)
+        self.facts["within"] = {name: list(limits) for name, limits in within.items()}
 
     def finish(self, output: Path) -> list[Path]:
         """Write nothing beside the table."""

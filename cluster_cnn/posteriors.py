@@ -18,6 +18,11 @@ _BISECTIONS = 40
 _LEAST_MASS = 1e-6
 """A mixture with less probability than this inside the range is not renormalised to it."""
 
+_LEAST_DRAWS = 20
+
+_LEAST_SHARE = 1e-9
+"""A variance shrinks to no less than this share of itself when a parameter becomes known."""
+
 
 class Posterior(Protocol):
     """Distributions of P parameters of N clusters."""
@@ -40,8 +45,14 @@ class Posterior(Protocol):
     def sample(self, rng: np.random.Generator, n_draws: int) -> np.ndarray:
         """Return draws, shape (N, n_draws, P)."""
 
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of the trained range, each of shape (P,)."""
+
     def given(self, place: int, values: np.ndarray) -> Posterior:
         """Return what is known of the other parameters where one is known, shape (N,)."""
+
+    def rows(self, chosen: slice) -> Posterior:
+        """Return the distributions of some clusters."""
 
 
 class MixturePosterior:
@@ -101,14 +112,15 @@ class MixturePosterior:
         )
 
     def sample(self, rng: np.random.Generator, n_draws: int) -> np.ndarray:
-        """Return draws, shape (N, n_draws, P); those outside the range are moved to its edge."""
+        """Return draws from the whole mixtures, shape (N, n_draws, P); also outside the range."""
         n, _, p = self.means.shape
         chosen = (rng.random((n, n_draws, 1)) > np.cumsum(self.weights, axis=1)[:, None]).sum(-1)
         chosen = np.minimum(chosen, self.weights.shape[1] - 1)
         row = np.arange(n)[:, None]
-        factors = np.linalg.cholesky(self.covariances)[row, chosen]
+        values, vectors = np.linalg.eigh(self.covariances)
+        factors = (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])[row, chosen]
         draws = np.einsum("ndpq,ndq->ndp", factors, rng.standard_normal((n, n_draws, p)))
-        return np.clip(draws + self.means[row, chosen], self.low, self.high)
+        return draws + self.means[row, chosen]
 
     def given(self, place: int, values: np.ndarray) -> MixturePosterior:
         """Return the mixtures of the other parameters where one is known.
@@ -139,13 +151,26 @@ class MixturePosterior:
         weights = np.exp(log_weights)
         cross = cov[:, :, rest, place]
         slope = cross / own[:, :, None]
+        before = cov[:, :, rest][..., rest]
+        after = before - slope[..., :, None] * cross[..., None, :]
+        p = np.arange(len(rest))  # what rounding leaves below 0 is lifted
+        after[..., p, p] = np.maximum(after[..., p, p], _LEAST_SHARE * before[..., p, p])
         return MixturePosterior(
             weights / weights.sum(axis=1, keepdims=True),
             self.means[:, :, rest] + slope * offset[:, :, None],
-            cov[:, :, rest][..., rest] - slope[..., :, None] * cross[..., None, :],
+            after,
             self.low[rest],
             self.high[rest],
         )
+
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of the trained range, each of shape (P,)."""
+        return self.low, self.high
+
+    def rows(self, chosen: slice) -> MixturePosterior:
+        """Return the mixtures of some clusters."""
+        parts = (self.weights[chosen], self.means[chosen], self.covariances[chosen])
+        return MixturePosterior(*parts, self.low, self.high)
 
     def _inside(self, values: np.ndarray) -> np.ndarray:
         """Return the cumulative probability at `values` (N, P, Q) inside the range."""
@@ -282,6 +307,57 @@ class GridPosterior:
                 grids.append(grid)
                 places.append([p - (p > place) for p in group])
         return GridPosterior(grids, places, [*self.edges[:place], *self.edges[place + 1 :]])
+
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends of the trained range, each of shape (P,)."""
+        return np.array([e[0] for e in self.edges]), np.array([e[-1] for e in self.edges])
+
+    def rows(self, chosen: slice) -> GridPosterior:
+        """Return the grids of some clusters."""
+        return GridPosterior([grid[chosen] for grid in self.grids], self.places, self.edges)
+
+
+def quantiles_within(
+    posterior: Posterior,
+    levels: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    *,
+    n_draws: int = 2000,
+    seed: int = 0,
+) -> np.ndarray:
+    """Return quantiles where the parameters are known to lie in a box, from draws.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Of P parameters of N clusters.
+    levels : ndarray of float, shape (Q,) or (P, Q)
+    low, high : ndarray of float, shape (P,)
+        Sides of the box; infinite where nothing is known.  It ends with the trained range.
+    n_draws : int
+        For each cluster.
+    seed : int
+
+    Returns
+    -------
+    ndarray of float, shape (N, P, Q)
+        Where hardly any draw falls into the box, those of all draws moved to its sides.
+    """
+    levels = np.broadcast_to(levels, (len(low), np.shape(levels)[-1]))
+    rng = np.random.default_rng(seed)
+    draws = posterior.sample(rng, n_draws)
+    ends = posterior.limits()
+    low, high = np.maximum(low, ends[0]), np.minimum(high, ends[1])
+    inside = ((draws >= low) & (draws <= high)).all(axis=2)
+    is_outside = inside.sum(axis=1) < _LEAST_DRAWS
+    inside[is_outside] = True
+    draws = np.sort(np.where(inside[..., None], np.clip(draws, low, high), np.inf), axis=1)
+    place = levels.T[None] * (inside.sum(axis=1) - 1)[:, None, None]
+    below = np.floor(place).astype(int)
+    above = np.minimum(below + 1, (inside.sum(axis=1) - 1)[:, None, None])
+    first, second = (np.take_along_axis(draws, index, axis=1) for index in (below, above))
+    return np.moveaxis(first + (second - first) * (place - below), 1, 2)
 
 
 def correlation(covariance: np.ndarray) -> np.ndarray:

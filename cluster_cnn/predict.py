@@ -17,6 +17,7 @@ from astro_io.cli import (
     run,
     summary,
 )
+from cluster_cnn.arguments import add_within
 
 DEFAULT_WEIGHTS = {"parameters": "cluster-phat", "classes": "classes-phangs"}
 """By task."""
@@ -62,6 +63,8 @@ def _main(argv: Sequence[str] | None) -> int:
         known=_known(args),
     )
     task = open_task(args.weights or DEFAULT_WEIGHTS[args.task or "parameters"], args.task)
+    if args.within:
+        task.restrict(dict(args.within))
     prediction = prediction_run.predict_candidates(task, args.mosaics, candidates, settings)
     from astro_io.input_spec import image_name
 
@@ -132,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MAG or COLUMN",
         help="known extinction in V: a number, or the column that holds it",
     )
+    add_within(parser)
     add(
         "--distance-kpc",
         type=_value_or_column,

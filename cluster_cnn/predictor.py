@@ -17,11 +17,13 @@ from cluster_cnn.config import ModelConfig
 from cluster_cnn.heads import CLASS_OUTPUT, VISIBILITY_OUTPUT, posterior_of, visibility_of
 from cluster_cnn.model import FEATURES, build_model, with_features
 from cluster_cnn.normalise import StampScale, normalise_stamps
-from cluster_cnn.posteriors import Posterior, correlation
+from cluster_cnn.posteriors import Posterior, correlation, quantiles_within
 from cluster_cnn.weights_file import Weights, assign_strictly, read_weights
 
 PROBABILITIES = (0.16, 0.5, 0.84)
 """Quantiles that every prediction carries."""
+
+_BOX_BATCH = 256  # clusters whose draws are in memory at a time
 
 EDGE_SHARE = 0.01
 """A median closer than this share of the trained range to its end is at the limit."""
@@ -178,6 +180,7 @@ class Predictor:
         bad: np.ndarray | None = None,
         *,
         known: Mapping[str, np.ndarray] | None = None,
+        within: Mapping[str, tuple[float, float]] | None = None,
         batch_size: int = 64,
     ) -> Estimates:
         """Predict the parameters of stamps.
@@ -191,6 +194,8 @@ class Predictor:
         known : mapping of str to ndarray of float, shape (N,), optional
             One parameter that the user knows, for example ``{"av": values}``: the others are
             those of the joint posterior where it has this value.  NaN: not known in this row.
+        within : mapping of str to pair of float, optional
+            Ranges that parameters are known to lie in, for example ``{"log_age": (6.6, 8.0)}``.
         batch_size : int
 
         Returns
@@ -200,7 +205,9 @@ class Predictor:
         """
         size = max(batch_size, 1)
         parts = [
-            self.estimate(self.outputs(part), _part_of(known, slice(i * size, (i + 1) * size)))
+            self.estimate(
+                self.outputs(part), _part_of(known, slice(i * size, (i + 1) * size)), within
+            )
             for i, part in enumerate(self._batches(stamps, bad, size))
         ]
         parts = parts or [self.estimate(self.outputs(normalise_stamps(stamps, self.scale)))]
@@ -236,16 +243,20 @@ class Predictor:
         return posterior_of(self.config, outputs, self.calibration.spread)
 
     def estimate(
-        self, outputs: dict[str, np.ndarray], known: Mapping[str, np.ndarray] | None = None
+        self,
+        outputs: dict[str, np.ndarray],
+        known: Mapping[str, np.ndarray] | None = None,
+        within: Mapping[str, tuple[float, float]] | None = None,
     ) -> Estimates:
-        """Turn raw outputs into calibrated estimates; `known` as of `predict`."""
+        """Turn raw outputs into calibrated estimates; `known` and `within` as of `predict`."""
         posterior = self.posterior(outputs)
         n = len(outputs[FEATURES])
         levels = self.calibration.parameter_levels(np.array(PROBABILITIES))
-        quantiles = posterior.quantiles(levels)
+        box = self._box(within)
+        quantiles = _quantiles(posterior, levels, box)
         correlations = correlation(posterior.covariance())
         if known and n:
-            self._apply_known(posterior, quantiles, correlations, known)
+            self._apply_known(posterior, quantiles, correlations, known, box)
         p_cluster = self._p_cluster(outputs, n)
         log_snr, error = self._visibility(outputs, n)
         distance = self.calibration.distance(outputs[FEATURES].astype(np.float64))
@@ -268,6 +279,7 @@ class Predictor:
         quantiles: np.ndarray,
         correlations: np.ndarray,
         known: Mapping[str, np.ndarray],
+        box: np.ndarray | None,
     ) -> None:
         """Put the posterior at a known parameter into these arrays, where it is known."""
         place, values = self._known_parameter(known)
@@ -275,7 +287,8 @@ class Predictor:
         rest = np.delete(np.arange(quantiles.shape[1]), place)
         where_known = posterior.given(place, np.where(np.isfinite(values), values, 0.0))
         levels = self.calibration.levels_given(self.config.parameter_names[place], place)
-        answer = where_known.quantiles(levels(np.array(PROBABILITIES)))
+        rest_box = None if box is None else box[:, rest]
+        answer = _quantiles(where_known, levels(np.array(PROBABILITIES)), rest_box)
         inner = correlation(where_known.covariance())
         quantiles[rows[:, None], rest] = answer[rows]
         quantiles[rows, place] = values[rows, None]
@@ -292,6 +305,24 @@ class Predictor:
             )
         ((name, values),) = known.items()
         return names.index(name), np.asarray(values, float)
+
+    def check_ranges(self, within: Mapping[str, tuple[float, float]]) -> None:
+        """Raise ConfigError unless these are ranges of parameters that the network knows."""
+        names = self.config.parameter_names
+        for name, (low, high) in within.items():
+            if name not in names or low >= high:
+                raise ConfigError(
+                    f"range of {name}: expected low < high of one of {', '.join(names)}; found "
+                    f"{low:g}, {high:g}."
+                )
+
+    def _box(self, within: Mapping[str, tuple[float, float]] | None) -> np.ndarray | None:
+        """Return lower and upper sides of the range of each parameter, shape (2, P)."""
+        if not within:
+            return None
+        self.check_ranges(within)
+        names = self.config.parameter_names
+        return np.array([within.get(name, (-np.inf, np.inf)) for name in names], float).T
 
     def _batches(
         self, stamps: np.ndarray, bad: np.ndarray | None, batch_size: int
@@ -333,6 +364,16 @@ def _width_factor(levels: np.ndarray) -> float:
     low, high = np.interp([0.158655, 0.841345], LEVELS, levels)
     width = float(ndtri(np.clip(high, 1e-6, 1 - 1e-6)) - ndtri(np.clip(low, 1e-6, 1 - 1e-6)))
     return max(width / 2.0, 1e-3)
+
+
+def _quantiles(posterior: Posterior, levels: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+    if box is None or not np.isfinite(box).any() or not len(posterior):
+        return posterior.quantiles(levels)
+    parts = [
+        quantiles_within(posterior.rows(slice(first, first + _BOX_BATCH)), levels, *box, seed=first)
+        for first in range(0, len(posterior), _BOX_BATCH)
+    ]
+    return np.concatenate(parts)
 
 
 def _part_of(known: Mapping[str, np.ndarray] | None, part: slice) -> dict[str, np.ndarray] | None:

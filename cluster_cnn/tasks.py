@@ -83,6 +83,9 @@ class StampTask(Protocol):
             result away.
         """
 
+    def restrict(self, within: Mapping[str, tuple[float, float]]) -> None:
+        """Keep parameters to ranges that the user knows; ConfigError if the task has none."""
+
     def finish(self, output: Path) -> list[Path]:
         """Write what belongs beside the table `output`, such as pictures; return the files."""
 

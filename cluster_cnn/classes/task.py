@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_io.errors import ConfigError
 from cluster_cnn.classes.config import CLASS_NAMES
 from cluster_cnn.classes.figures import draw_gallery
 from cluster_cnn.classes.predictor import COMPACT, NO_CLUSTER, ClassEstimates, ClassPredictor
@@ -74,6 +75,10 @@ class ClassTask:
         flags = np.where(has_result & estimates.is_strange, int(CandidateFlag.OUT_OF_RANGE), 0)
         flags |= np.where(has_result, 0, int(CandidateFlag.NO_RESULT))
         return self._values(estimates), flags.astype(np.int32)
+
+    def restrict(self, within: Mapping[str, tuple[float, float]]) -> None:
+        """Refuse: classes have no ranges."""
+        raise ConfigError("--within: these weights give classes, not parameters. Leave it out.")
 
     def finish(self, output: Path) -> list[Path]:
         """Draw a gallery of each class beside the table: most and least certain candidates.

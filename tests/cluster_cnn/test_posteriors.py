@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cluster_cnn.posteriors import GridPosterior, MixturePosterior, correlation
+from cluster_cnn.posteriors import (
+    GridPosterior,
+    MixturePosterior,
+    correlation,
+    quantiles_within,
+)
 
 WIDE = np.array([-50.0, -50.0]), np.array([50.0, 50.0])
 
@@ -120,6 +125,27 @@ def test_draws_from_a_grid_fall_into_its_bins(rng):
     draws = grid().sample(rng, 5000)[0]
     assert np.mean((draws[:, 0] > 1) & (draws[:, 2] > 20)) == pytest.approx(0.4, abs=0.03)
     assert draws[:, 1].max() <= 3.0
+
+
+def test_a_box_cuts_the_joint_density_not_only_its_own_parameter():
+    # Correlation 0.9: below the mean in one is below it in the other.
+    posterior = one_gaussian((0.0, 0.0), ((1.0, 0.9), (0.9, 1.0)))
+    low, high = np.array([-np.inf, -np.inf]), np.array([np.inf, 0.0])
+    half = np.array([0.5])
+    found = quantiles_within(posterior, half, low, high, n_draws=40_000)[0, :, 0]
+    # Half a Gaussian has its median at -0.6745 and its mean at -0.798; the first follows.
+    assert found[1] == pytest.approx(-0.6745, abs=0.03)
+    assert found[0] == pytest.approx(0.9 * -0.7, abs=0.06)
+    far = quantiles_within(posterior, half, np.array([-1.0, 20.0]), np.array([1.0, 30.0]))
+    assert far[0, 1, 0] == 20.0 and abs(far[0, 0, 0]) < 1
+
+
+def test_levels_of_a_box_may_differ_by_parameter():
+    levels = np.array([[0.16, 0.5], [0.5, 0.84]])
+    found = quantiles_within(one_gaussian(), levels, *WIDE, n_draws=20_000)[0]
+    np.testing.assert_allclose(found, [[-1, 1], [2, 3]], atol=0.06)
+    assert len(two_gaussians().rows(slice(0, 0))) == 0
+    np.testing.assert_allclose(grid().rows(slice(0, 1)).mean(), grid().mean())
 
 
 def test_no_clusters_are_no_rows():

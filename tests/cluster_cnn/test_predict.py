@@ -74,6 +74,21 @@ def test_known_parameters_are_kept_and_change_the_others(weights, field, tmp_pat
     np.testing.assert_allclose(told.correlations[0], np.eye(2), atol=1e-12)
 
 
+def test_ranges_that_are_known_bound_the_results(weights, field, tmp_path):
+    spec, stamps = field
+    table = positions(tmp_path / "pos.csv", x=[7.5, 23.5], y=[7.5, 7.5])
+    out = tmp_path / "out.fits"
+    line = [spec, "--catalog", table, "--weights", str(weights), "--output", str(out), "-q"]
+    assert main([*line, "--within", "log_mass=2.9,3.1"]) == 0
+    result = read_catalog(out)
+    for level in ("p16", "p50", "p84"):
+        values = np.asarray(result[f"log_mass_{level}"])
+        assert (values >= 2.9).all() and (values <= 3.1).all()
+    assert result.meta["within"] == {"log_mass": [2.9, 3.1]}
+    wide = Predictor.load(weights).predict(stamps, within={"log_mass": (0.0, 9.0)})
+    assert wide.quantiles[:, 0].min() >= 2 and wide.quantiles[:, 0].max() <= 4, "as trained"
+
+
 def test_requests_that_cannot_be_met_end_with_one_line(weights, field, tmp_path, capsys):
     spec, _ = field
     table = positions(tmp_path / "pos.csv", x=[7.5], y=[7.5])
@@ -88,7 +103,9 @@ def test_requests_that_cannot_be_met_end_with_one_line(weights, field, tmp_path,
     known = ["--weights", str(weights), "--catalog"]
     assert "no such table of positions" in refused(spec, *known, str(tmp_path / "no.csv"))
     assert "Add F814W" in refused(spec.split(",")[0], *known, table)
-    assert "expected one of parameters" in refused(spec, *known, table, "--task", "weather")
+    with pytest.raises(SystemExit, match="2"):
+        refused(spec, *known, table, "--task", "weather")
+    assert "invalid choice: 'weather'" in capsys.readouterr().err
     assert "unknown weights 'cluster-pat'" in refused(
         spec, "--catalog", table, "--weights", "cluster-pat"
     )
@@ -96,6 +113,9 @@ def test_requests_that_cannot_be_met_end_with_one_line(weights, field, tmp_path,
         spec, "--catalog", table, "--weights", "decam-grz"
     )
     assert "expected one of log_mass, log_radius" in refused(spec, *known, table, "--av", "0.1")
+    assert "range of log_age: expected low < high" in refused(
+        spec, *known, table, "--within", "log_age=6,7"
+    )
     assert not (tmp_path / "out.fits").exists()
     (tmp_path / "out.fits").write_text("mine")
     assert "exists. Pass --overwrite" in refused(spec, *known, table)
