@@ -329,12 +329,12 @@ def _refuse_swapped(planes: Mapping[str, Plane], spec: str) -> None:
     """Raise if a file that was given to one HST filter says that it is of another."""
     for band, plane in planes.items():
         own = str(plane.band or "").upper()
-        if _HST_FILTER.fullmatch(own) and _HST_FILTER.fullmatch(band.upper()):
-            if own != band.upper():
-                raise ImageError(
-                    f"{spec}: {plane.file} is given as {band}, but is of {own} by its header or "
-                    "name. Check the order of the files."
-                )
+        are_known = _HST_FILTER.fullmatch(own) and _HST_FILTER.fullmatch(band.upper())
+        if are_known and own != band.upper():
+            raise ImageError(
+                f"{spec}: {plane.file} is given as {band}, but is of {own} by its header or name. "
+                "Check the order of the files."
+            )
 
 
 def _present(known: Sequence[str], bands: Sequence[str]) -> list[str]:
