@@ -26,6 +26,7 @@ from astro_rcnn.config import OptimizerConfig, StageConfig, TrainConfig
 from astro_rcnn.model import build_model
 from astro_rcnn.named_weights import named_variables
 from astro_rcnn.sequences import make_sequences
+from astro_rcnn.train import main as command
 from astro_rcnn.trainer import (
     compile_for_segment,
     segments,
@@ -56,7 +57,7 @@ def run(config: TrainConfig, output: Path, **options) -> Path:
 @pytest.fixture(scope="module")
 def straight(dataset, tmp_path_factory) -> tuple[TrainConfig, Path]:
     """A run of three epochs in two segments, with moving averages and validation."""
-    config = tiny_run(dataset, schedule=TWO_SEGMENTS, n_looks=1)
+    config = tiny_run(dataset, schedule=TWO_SEGMENTS, n_looks=1, keep_checkpoints=0)
     config = replace(config, data=replace(config.data, validation=(str(dataset),)))
     output = tmp_path_factory.mktemp("runs") / "straight"
     run(config, output)
@@ -96,10 +97,8 @@ def test_a_run_leaves_its_files(straight):
         "tiny.entry.toml",
         "tiny.weights.h5",
     }
-    assert {p.name for p in (output / "checkpoints").iterdir()} == {
-        "epoch_0002.h5",
-        "epoch_0003.h5",
-    }
+    checkpoints = sorted(path.name for path in (output / "checkpoints").iterdir())
+    assert checkpoints == ["epoch_0001.h5", "epoch_0002.h5", "epoch_0003.h5"]
     assert len(list((output / "tensorboard").iterdir())) == 3
     looks = sorted(path.name for path in (output / "looks").iterdir())
     assert looks == ["epoch_0001.png", "epoch_0002.png", "epoch_0003.png"]
@@ -151,21 +150,35 @@ def test_segments_join_stages_that_train_the_same_layers():
 # === going on ===
 
 
-@pytest.mark.parametrize("stopped_after", [1, 2])
-def test_a_resumed_run_ends_as_an_uninterrupted_one(straight, tmp_path, stopped_after):
-    """Stopped at the end of a segment, and in the middle of one."""
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_run_goes_on_exactly_from_any_checkpoint(straight, tmp_path, epoch):
+    """From the end of a segment, and from the middle of one; later epochs are given up."""
     config, output = straight
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after_epoch(patch, stopped_after)
-        with pytest.raises(KeyboardInterrupt):
-            run(config, tmp_path)
-    assert latest_checkpoint(tmp_path / "checkpoints")[1] == stopped_after
-    run(config, tmp_path, resume=True)
+    copy = shutil.copytree(output, tmp_path / "run")
+    for later in range(epoch + 1, 4):
+        (copy / "checkpoints" / f"epoch_{later:04d}.h5").write_bytes(b"of an abandoned try")
+    (copy / "tiny.weights.h5").unlink()
+    run(config, copy, resume_from=str(epoch))
     for name in ("checkpoints/epoch_0003.h5", "tiny.weights.h5"):
-        assert_same_files(output / name, tmp_path / name)
-    for one, other in zip(read_history(output), read_history(tmp_path), strict=True):
+        assert_same_files(output / name, copy / name)
+    for one, other in zip(read_history(output), read_history(copy), strict=True):
         del one["seconds"], other["seconds"]
         assert one == pytest.approx(other, rel=1e-5)
+
+
+def test_an_interrupted_run_goes_on_from_the_newest(dataset, tmp_path):
+    """Packed without its optimiser meanwhile: the schedule goes on, not the momenta."""
+    config = tiny_run(dataset)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after_epoch(patch, 1)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, tmp_path / "first")
+    arguments = ["config.toml", "--output", str(tmp_path / "first"), "--pack-weights-only"]
+    assert command([*arguments, "--pack", str(tmp_path / "packed")]) == 0
+    run(config, tmp_path / "second", resume_from=str(tmp_path / "packed"))
+    assert latest_checkpoint(tmp_path / "second" / "checkpoints")[1] == 2
+    (row,) = read_history(tmp_path / "second")
+    assert row["epoch"] == 2 and row["learning_rate"] == pytest.approx(1e-4, rel=0.1)
 
 
 def stop_after_epoch(patch: pytest.MonkeyPatch, epoch: int) -> None:
@@ -231,6 +244,8 @@ def test_checkpoints_keep_the_newest(straight, tmp_path):
         save_checkpoint(model, tmp_path, epoch=epoch)
     assert {path.name for path in tmp_path.iterdir()} == {"epoch_0009.h5", "epoch_0010.h5"}
     assert latest_checkpoint(tmp_path) == (tmp_path / "epoch_0010.h5", 10)
+    save_checkpoint(model, tmp_path, epoch=11, keep=0)
+    assert len(list(tmp_path.iterdir())) == 3
     assert latest_checkpoint(tmp_path / "none") is None
 
 
@@ -337,6 +352,30 @@ def test_a_tiny_network_overfits_two_images(tmp_path):
         losses.append(float(model.train_on_batch(batch, return_dict=True)["loss"]))
     training.close()
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:3])
+
+
+def test_bfloat16_learns_like_float32(dataset):
+    """The sum of the losses agrees; weights stay float32.
+
+    Single losses differ by more: rounding changes which regions are looked at.
+    """
+    config = tiny_run(dataset)
+    training, _ = make_sequences(config)
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        model = build_model(config.model, config.targets, seed=0, precision=precision)
+        compile_for_segment(model, config, 0, "all")
+        (batch,) = training[0]
+        numbers = [model.train_on_batch(batch, return_dict=True) for _ in range(3)][-1]
+        losses[precision] = {name: float(value) for name, value in numbers.items()}
+        assert {str(variable.dtype) for variable in model.trainable_variables} == {"float32"}
+        inner = model.features.get_layer("stem_conv").compute_dtype
+        assert inner == precision and model.compute_dtype == "float32"
+    training.close()
+    assert keras.config.dtype_policy().name == "float32"
+    assert losses["bfloat16"]["loss"] == pytest.approx(losses["float32"]["loss"], rel=0.03)
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.4)
+    assert losses["bfloat16"] != losses["float32"]
 
 
 # === without the other backend ===
