@@ -24,6 +24,9 @@ RADIUS_EDGES = (0.0, 0.3, 0.6, 1.2, 2.5, 5.0, np.inf)
 BRIGHT_SNR = 20.0
 """Above it a cluster counts as bright."""
 
+COMPACT_ARCSEC = 1.5
+"""Half-light radius up to which a cluster counts as compact: 95 % of the real ones in M31."""
+
 
 def parameter_scores(
     names: Sequence[str],
@@ -49,7 +52,7 @@ def parameter_scores(
     dict
         By parameter: what `cluster_cnn.metrics.error_statistics` returns, ``coverage68``,
         ``bright`` (S/N above `BRIGHT_SNR`), ``by_age_mass``, ``by_age``, ``by_mass``, ``by_snr``,
-        ``by_radius``.
+        ``by_radius``; ``compact``: the same up to `COMPACT_ARCSEC`, with ``by_age_mass``.
     """
     known = np.isfinite(truth).all(axis=1) & np.isfinite(medians).all(axis=1)
     truth, medians, snr = truth[known], medians[known], snr[known]
@@ -62,6 +65,11 @@ def parameter_scores(
         entry: dict[str, Any] = _with_coverage(error, truth[:, p], ends, slice(None))
         entry["bright"] = _with_coverage(error, truth[:, p], ends, snr > BRIGHT_SNR)
         entry.update(_binned(error, truth[:, p], ends, column, snr))
+        if "log_radius" in column:
+            small = column["log_radius"] <= np.log10(COMPACT_ARCSEC)
+            entry["compact"] = _with_coverage(error, truth[:, p], ends, small)
+            cells = {k: v[small] for k, v in column.items()}
+            entry["compact"]["by_age_mass"] = _age_mass_cells(error[small], cells)
         scores[name] = entry
     return scores
 
@@ -136,13 +144,22 @@ def _binned(
     if "log_radius" in column:
         radius = 10.0 ** column["log_radius"]
         result["by_radius"] = _in_bins(error, truth, ends, radius, RADIUS_EDGES, "arcsec")
-    if len(error) and {"log_age", "log_mass"} <= set(column):
+    result["by_age_mass"] = _age_mass_cells(error, column)
+    if result["by_age_mass"]:
         ages, masses = column["log_age"], column["log_mass"]
         age_edges, mass_edges = table_edges(ages, AGE_EDGES), table_edges(masses, MASS_EDGES)
-        result["by_age_mass"] = cell_table(error, ages, masses, age_edges, mass_edges)
         result["by_age"] = _in_bins(error, truth, ends, ages, age_edges, "log_age")
         result["by_mass"] = _in_bins(error, truth, ends, masses, mass_edges, "log_mass")
     return result
+
+
+def _age_mass_cells(error: np.ndarray, column: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return the scores in cells of age and mass; none without both."""
+    if not len(error) or not {"log_age", "log_mass"} <= set(column):
+        return []
+    ages, masses = column["log_age"], column["log_mass"]
+    edges = table_edges(ages, AGE_EDGES), table_edges(masses, MASS_EDGES)
+    return cell_table(error, ages, masses, *edges)
 
 
 def _in_bins(

@@ -36,7 +36,7 @@ class BaselineSettings:
     """
 
     apertures_arcsec: tuple[float, ...] = APERTURES_ARCSEC
-    max_iter: int = 300
+    max_iter: int = 150
     learning_rate: float = 0.08
     max_leaf_nodes: int = 31
     seed: int = 0
@@ -99,23 +99,35 @@ class PhotometryBaseline:
         self._regressor = HistGradientBoostingRegressor
 
     def fit(self, features: np.ndarray, truth: np.ndarray) -> PhotometryBaseline:
-        """Learn parameters (N, P) from features (N, F); rows with NaN truth are left out."""
+        """Learn parameters (N, P) from features (N, F); rows with NaN truth are left out.
+
+        A parameter that is the same in all rows is predicted to be so.
+        """
         known = np.isfinite(truth).all(axis=1)
-        settings = self.settings
         self._models = [
-            self._regressor(
-                max_iter=settings.max_iter,
-                learning_rate=settings.learning_rate,
-                max_leaf_nodes=settings.max_leaf_nodes,
-                random_state=settings.seed,
-            ).fit(features[known], truth[known, p])
-            for p in range(truth.shape[1])
+            self._fit_one(features[known], truth[known, p]) for p in range(truth.shape[1])
         ]
         return self
 
+    def _fit_one(self, features: np.ndarray, values: np.ndarray):
+        """Return a fitted regressor, or the value that all rows share."""
+        if np.ptp(values) < 1e-9:
+            return float(values[0])
+        settings = self.settings
+        return self._regressor(
+            max_iter=settings.max_iter,
+            learning_rate=settings.learning_rate,
+            max_leaf_nodes=settings.max_leaf_nodes,
+            random_state=settings.seed,
+        ).fit(features, values)
+
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Return parameters, shape (N, P)."""
-        return np.stack([model.predict(features) for model in self._models], axis=1)
+        columns = [
+            np.full(len(features), m) if isinstance(m, float) else m.predict(features)
+            for m in self._models
+        ]
+        return np.stack(columns, axis=1)
 
     def cross_predict(self, features: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Return parameters of each row from a model that has not seen it, shape (N, P)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cluster_cnn.evaluation import COMPACT_ARCSEC
 from cluster_cnn.metrics import largest_bias
 
 OLDEST = 9.5
@@ -17,6 +18,10 @@ def scorecard(metrics: Mapping[str, Any]) -> str:
     for key, title in _variants(metrics):
         blocks.append(f"{title}: bias and scatter of log age; of log mass (dex)")
         blocks.append(age_mass_table(metrics[key]))
+        small = {n: item["compact"] for n, item in metrics[key].items() if "compact" in item}
+        if small:
+            blocks.append(f'the same for half-light radii up to {COMPACT_ARCSEC:g}"')
+            blocks.append(age_mass_table(small))
     if metrics.get("classes"):
         accuracy = metrics["classes"]["accuracy"]
         blocks.append(
@@ -62,33 +67,44 @@ def _variants(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _overall(metrics: Mapping[str, Any]) -> str:
     rows = [
-        ["", "bias", "scatter", "rmse", "68 % interval holds", "S/N > 20: scatter", "baseline"]
-        + ["below baseline", "largest bias of a cell to 3 Gyr"],
+        ["", "bias", "scatter", "rmse", "68 % interval holds", "S/N > 20: scatter"]
+        + ["photometry", "below it", "photometry, 3 apertures", "below it"]
+        + ["largest bias of a cell to 3 Gyr", f'up to {COMPACT_ARCSEC:g}": scatter', "bias"],
     ]
     rows.append(["---"] * len(rows[0]))
     for key, title in _variants(metrics):
-        label = "integrated" + ("_av_known" if key.endswith("known") else "")
-        theirs = metrics.get("baseline", {}).get(label, {})
         for name, item in metrics[key].items():
             if key.endswith("known") and name == "av":
                 continue
-            other = theirs.get(name, {}).get("scatter")
-            cells = item.get("by_age_mass") or []
-            below = metrics.get("below_baseline", {}).get(label, {}).get(name)
-            rows.append(
-                [
-                    f"{name}, {title}",
-                    _signed(item["bias"], 3),
-                    _plain(item["scatter"], 3),
-                    _plain(item["rmse"], 3),
-                    f"{100 * item['coverage68']:.1f} %",
-                    _plain(item["bright"]["scatter"], 3),
-                    _plain(other, 3),
-                    "-" if below is None else f"{below:.0f} %",
-                    _plain(largest_bias(cells, oldest=OLDEST), 3),
-                ]
-            )
+            rows.append([f"{name}, {title}", *_own(item), *_beside(metrics, key, name)])
+            rows[-1] += [_plain(largest_bias(item.get("by_age_mass") or [], oldest=OLDEST), 3)]
+            small = item.get("compact", {})
+            cells = small.get("by_age_mass") or []
+            rows[-1] += [_plain(small.get("scatter"), 3)]
+            rows[-1] += [_plain(largest_bias(cells, oldest=OLDEST), 3)]
     return _markdown(rows)
+
+
+def _own(item: Mapping[str, Any]) -> list[str]:
+    """Return the cells with the network's own numbers."""
+    return [
+        _signed(item["bias"], 3),
+        _plain(item["scatter"], 3),
+        _plain(item["rmse"], 3),
+        f"{100 * item['coverage68']:.1f} %",
+        _plain(item["bright"]["scatter"], 3),
+    ]
+
+
+def _beside(metrics: Mapping[str, Any], key: str, name: str) -> list[str]:
+    """Return the scatter of both baselines, and by how much the network's is below it."""
+    cells = []
+    for label in ("integrated", "apertures"):
+        full = label + ("_av_known" if key.endswith("known") else "")
+        other = metrics.get("baseline", {}).get(full, {}).get(name, {}).get("scatter")
+        below = metrics.get("below_baseline", {}).get(full, {}).get(name)
+        cells += [_plain(other, 3), "-" if below is None else f"{below:.0f} %"]
+    return cells
 
 
 def _ablation(ablation: Mapping[str, Any]) -> str:

@@ -39,9 +39,17 @@ def test_the_table_has_ages_as_rows_and_bias_before_scatter():
 
 
 def test_the_worst_cell_counts_up_to_three_gyr():
-    assert scorecard(metrics()).splitlines()[2].endswith("| - | - | 0.200 |")
+    assert scorecard(metrics()).splitlines()[2].endswith("| - | - | - | - | 0.200 | - | - |")
     old = metrics(parameters={"log_age": item(0.25, oldest=10.1)})
-    assert scorecard(old).splitlines()[2].endswith("| 0.040 |")
+    assert scorecard(old).splitlines()[2].endswith("| 0.040 | - | - |")
+
+
+def test_compact_clusters_have_a_table_of_their_own():
+    inner = {k: v for k, v in item(0.11, oldest=10.1).items() if k != "bright"}
+    age = {**item(0.25), "compact": inner}
+    text = scorecard(metrics(parameters={"log_age": age}))
+    assert text.splitlines()[2].endswith("| 0.200 | 0.110 | 0.040 |")
+    assert 'half-light radii up to 1.5"' in text and text.count("log age \\ log M") == 2
 
 
 def test_the_baseline_stands_beside():
@@ -49,7 +57,7 @@ def test_the_baseline_stands_beside():
     below = {"integrated": {"log_age": 50.0, "log_mass": 50.0}}
     text = scorecard(metrics(baseline=baseline, below_baseline=below))
     assert "| log_age, extinction unknown | +0.010 | 0.250 | 0.400 | 68.0 % |" in text
-    assert "| 0.080 | 0.500 | 50 % |" in text
+    assert "| 0.080 | 0.500 | 50 % | - | - |" in text
     assert headline(metrics()) == "150 clusters, scatter: log_age 0.250, log_mass 0.200"
     ablation = {"F814W": {"log_age": {"scatter": 0.6}, "log_mass": {"scatter": 0.5}}}
     assert "| F814W | 0.600 | 0.500 |" in scorecard(metrics(ablation=ablation))

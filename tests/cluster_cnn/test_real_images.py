@@ -1,0 +1,71 @@
+"""Real M31 close-ups and frames of NGC 1261 run through `predict`; no accuracy is claimed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+
+from astro_io.catalog import read_catalog
+from astro_io.weights import registry
+from cluster_cnn.flags import CandidateFlag
+from cluster_cnn.predict import main
+
+WEIGHTS = "cluster-phat3"
+
+pytestmark = pytest.mark.skipif(
+    WEIGHTS not in registry(), reason=f"weights {WEIGHTS} are not in the registry"
+)
+
+
+def predict(tmp_path, spec, x, y, *more):
+    table, out = tmp_path / "pos.csv", tmp_path / "out.fits"
+    Table({"x": x, "y": y}).write(table, overwrite=True)
+    line = [spec, "--catalog", str(table), "--weights", WEIGHTS, "--output", str(out), "-q"]
+    assert main([*line, *more]) == 0
+    return read_catalog(out)
+
+
+def test_phat_close_ups(shared_data, tmp_path):
+    """8-bit pictures, unstretched as far as that goes: F475W negative, F814W the red channel."""
+    image = pytest.importorskip("matplotlib.image")
+    folder = shared_data / "clusters" / "phat_ap"
+    names = sorted(folder.glob("B*_F475W.jpg"))
+    if not names:
+        pytest.skip("no PHAT pictures")
+    for name in names[:2]:
+        blue = 255.0 - image.imread(name).astype(float).reshape(*image.imread(name).shape[:2], -1)
+        red = image.imread(str(name).replace("F475W", "color")).astype(float)[..., 0]
+        blue = blue[..., 0]
+        planes = {"F475W": blue, "F814W": red, "F336W": blue}
+        for band, plane in planes.items():
+            data = (plane - np.median(plane)).astype(np.float32) / 255
+            fits.PrimaryHDU(data).writeto(tmp_path / f"img_{band}.fits", overwrite=True)
+        height, width = blue.shape
+        x = np.append(np.linspace(5, width - 5, 12), [-50.0, np.nan])
+        y = np.append(np.linspace(5, height - 5, 12), [3.0, 1.0])
+        result = predict(tmp_path, str(tmp_path), x, y, "--overwrite")
+        assert len(result) == 14
+        assert np.isfinite(np.asarray(result["log_age_p50"])[:12]).all()
+        assert result["flags"][0] & CandidateFlag.EDGE
+        assert result["flags"][12] & CandidateFlag.OFF_IMAGE
+        assert result["flags"][13] & CandidateFlag.NOT_FINITE
+
+
+def test_ngc_1261_frames_with_a_band_missing(shared_data, tmp_path):
+    folder = shared_data / "clusters" / "ngc1261_wfpc2"
+    u, v = folder / "ngc1261_F336W_dev.fits", folder / "ngc1261_F555W_dev.fits"
+    if not v.is_file():
+        pytest.skip("no frames of NGC 1261")
+    height, width = fits.getdata(v).shape
+    rng = np.random.default_rng(1)
+    x, y = rng.uniform(0, width, 20), rng.uniform(0, height, 20)
+    # F555W stands in for F475W; there is nothing like F814W.
+    result = predict(tmp_path, f"F336W={u},F475W={v}", x, y, "--missing-bands", "blank")
+    flags = np.asarray(result["flags"])
+    assert (flags & CandidateFlag.MISSING_BAND != 0).all()
+    assert (flags & CandidateFlag.NO_RESULT == 0).all()
+    for name in ("log_age", "log_mass", "av", "log_radius"):
+        low, mid, high = (np.asarray(result[f"{name}_{p}"]) for p in ("p16", "p50", "p84"))
+        assert (low <= mid).all() and (mid <= high).all() and np.isfinite(mid).all()
