@@ -26,6 +26,7 @@ LOG_AGE_OF_CLASS = {1: (6.6, 10.1), 2: (6.6, 9.0), 3: (6.6, 7.7)}
 
 _MAX_DRAWN_MASS = 1e4  # richer clusters are drawn with so many solar masses, and brightened
 _MIN_DRAWN_MASS = 30.0
+_MAX_FAINT_STARS = 1500
 _PAIR_SEPARATION_ARCSEC = (0.11, 0.35)
 _CONTRAST_MAG = 1.5
 _LONG_SHARE = 0.4  # of class 2; the others are lopsided
@@ -211,7 +212,11 @@ def _cluster(
             x=place[1],
         )
         stars = draw_cluster(
-            rng, parameters, isochrone, pixel_scale_arcsec=source.grid.pixel_scale_arcsec
+            rng,
+            parameters,
+            isochrone,
+            pixel_scale_arcsec=source.grid.pixel_scale_arcsec,
+            max_faint=_MAX_FAINT_STARS,
         ).stars
         flux = stars.flux * factor * (mass * share / total / drawn_mass)
         drawn.append(PointSources(stars.y, stars.x, flux))

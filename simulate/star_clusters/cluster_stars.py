@@ -101,6 +101,7 @@ def draw_cluster(
     *,
     pixel_scale_arcsec: float,
     imf: KroupaImf | None = None,
+    max_faint: int = MAX_FAINT_STARS,
 ) -> DrawnCluster:
     """Draw the stars of a cluster.
 
@@ -112,6 +113,8 @@ def draw_cluster(
         Of the cluster's age and metallicity.
     pixel_scale_arcsec : float
     imf : KroupaImf, optional
+    max_faint : int
+        More faint stars than this are drawn as this many.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def draw_cluster(
     total_mass = float(masses.sum())
     masses = masses[masses <= isochrone.m_ini[-1]]
     n_stars = len(masses)
-    masses, weight = _thin_faint(rng, masses)
+    masses, weight = _thin_faint(rng, masses, max_faint)
     flux = isochrone.fluxes(masses) * weight[:, None]
     dy, dx = draw_offsets(
         rng,
@@ -136,14 +139,16 @@ def draw_cluster(
     return DrawnCluster(stars, total_mass, n_stars, flux.sum(axis=0))
 
 
-def _thin_faint(rng: np.random.Generator, masses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _thin_faint(
+    rng: np.random.Generator, masses: np.ndarray, max_faint: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return fewer faint stars with weights where there are very many; all others weigh 1."""
     is_faint = masses < FAINT_MASS
     n_faint = int(is_faint.sum())
-    if n_faint <= MAX_FAINT_STARS:
+    if n_faint <= max_faint:
         return masses, np.ones(len(masses))
-    kept = rng.choice(masses[is_faint], MAX_FAINT_STARS, replace=False)
+    kept = rng.choice(masses[is_faint], max_faint, replace=False)
     bright = masses[~is_faint]
-    weight = np.ones(len(bright) + MAX_FAINT_STARS)
-    weight[len(bright) :] = n_faint / MAX_FAINT_STARS
+    weight = np.ones(len(bright) + max_faint)
+    weight[len(bright) :] = n_faint / max_faint
     return np.concatenate([bright, kept]), weight
