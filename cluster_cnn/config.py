@@ -277,6 +277,8 @@ class TrainConfig:
         After that, epochs in which only the dense layers learn, from the finished trunk's view of
         all stamps: hundreds of times cheaper.  They end where validation gets no better.
     head_learning_rate : float
+    head_dropout : float
+        Share of the last hidden units left out in these epochs.
     """
 
     task: Literal["parameters"] = "parameters"
@@ -289,6 +291,7 @@ class TrainConfig:
     visibility_weight: float = 0.2
     head_epochs: int = 0
     head_learning_rate: float = 1e-3
+    head_dropout: float = 0.1
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -42,7 +42,7 @@ def refine_head(
     model : keras.Model
         From `cluster_cnn.model.build_model`, trained.
     config : TrainConfig
-        Its ``head_epochs`` and ``head_learning_rate``.
+        Its ``head_epochs``, ``head_learning_rate`` and ``head_dropout``.
     training, validation : ClusterSequence
     verbose : int
         Of `keras.Model.fit`.
@@ -52,7 +52,7 @@ def refine_head(
     list of float
         Validation loss: before, then after each epoch.  The network keeps the best of these.
     """
-    trunk, head = split_model(model, config.model)
+    trunk, head = split_model(model, config.model, dropout=config.head_dropout)
     rng = np.random.default_rng([config.seed, 77])
     seen = trunk_features(trunk, training, rng)
     held_out = trunk_features(trunk, validation, None)

@@ -49,7 +49,9 @@ def with_features(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, {**outputs, FEATURES: model.get_layer(FEATURES).output})
 
 
-def split_model(model: keras.Model, config: ModelConfig) -> tuple[keras.Model, keras.Model]:
+def split_model(
+    model: keras.Model, config: ModelConfig, *, dropout: float = 0.0
+) -> tuple[keras.Model, keras.Model]:
     """Return the network in two parts that share its weights.
 
     Parameters
@@ -57,6 +59,8 @@ def split_model(model: keras.Model, config: ModelConfig) -> tuple[keras.Model, k
     model : keras.Model
         From `build_model`.
     config : ModelConfig
+    dropout : float
+        Share of the last hidden units left out in training, beside that of `config`.
 
     Returns
     -------
@@ -73,6 +77,8 @@ def split_model(model: keras.Model, config: ModelConfig) -> tuple[keras.Model, k
             x = model.get_layer(part)(x)
     if config.dropout > 0:
         x = model.get_layer("head_dropout")(x)
+    if dropout > 0:
+        x = layers.Dropout(dropout, seed=0)(x)
     outputs = {name: model.get_layer(name)(x) for name in model.output_names}
     return keras.Model(model.input, seen, name="trunk"), keras.Model(start, outputs, name="head")
 
