@@ -49,9 +49,9 @@ def main(path: str, steps: int) -> dict[str, object]:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimizer.step()
 
-    tile = torch.tensor(
-        np.tile(batch["image"][0], (512 // size, 512 // size, 1)).transpose(2, 0, 1)
-    )
+    n_tiles = -(-512 // size)
+    tiled = np.tile(batch["image"][0], (n_tiles, n_tiles, 1))[:512, :512]
+    tile = torch.tensor(np.ascontiguousarray(tiled.transpose(2, 0, 1)))
 
     def infer() -> None:
         model.eval()

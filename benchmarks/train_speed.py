@@ -13,7 +13,8 @@ wall-clock time: on a machine that is busy with something else it is the number 
 pipeline keeps up where a batch takes less of it than a step. torchvision's
 ``maskrcnn_resnet50_fpn`` is given the same images, boxes and masks, at their own size; it may live
 in another environment (``--torch-python``) and is left out, with the reason, where it cannot be
-imported. Prints Markdown.
+imported. Threads of OpenMP wait actively, which counts as CPU time: compare the two with
+``OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1``. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from detect_speed import MEASURED, ROOT, describe_machine, run_measured
 
 if TYPE_CHECKING:
     from astro_rcnn.config import TrainConfig
+    from astro_rcnn.model import MaskRCNN
 
 COMPACT_CONFIG = ROOT / "configs" / "astro_rcnn_compact.toml"
 NETWORKS = ("compact", "resnet50", "resnet101")
@@ -94,7 +96,7 @@ def settings(network: str, crop: int, batch: int, precision: str, dataset: Path)
         training=(str(dataset),),
         crop=crop,
         batch_size=batch,
-        max_instances=min(config.data.max_instances, 100),
+        max_instances=96,
         augmentation="dihedral",
         workers=1,
     )
@@ -128,6 +130,7 @@ def time_training(
     together = (time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps
     training.close()
     return {
+        "inference": time_inference(model, one_batch["image"][0], steps),
         "first_s": first_s,
         "cold": pipeline,
         "pipeline": warm,
@@ -135,6 +138,21 @@ def time_training(
         "together": together,
         "parameters": model.count_params(),
     }
+
+
+def time_inference(model: MaskRCNN, crop: np.ndarray, steps: int) -> tuple[float, float]:
+    """Time detection on 512 x 512 px, prepared pixels to pasted masks of 100 sources."""
+    from detect_speed import force_detections
+
+    from astro_rcnn.detector import Detector
+
+    force_detections(model)
+    model.settings = replace(model.settings, min_confidence=0.0, max_detections=100)
+    detector = Detector(model)
+    n_tiles = -(-512 // crop.shape[0])
+    tile = np.tile(crop, (n_tiles, n_tiles, 1))[None, :512, :512]
+    detector.detect_prepared(tile)
+    return _timed(lambda _: detector.detect_prepared(tile), steps)
 
 
 def time_memory(dataset: Path, steps: int, *, n_times: int, cache_mb: int) -> dict[str, Any]:
@@ -171,8 +189,8 @@ def _timed(function: Callable[[int], object], n: int) -> tuple[float, float]:
 
 HEADER = (
     "| network | precision | crops | parameters | first step s | batch: s (CPU) | "
-    "step: s (CPU) | both: s (CPU) | images/s | batch / step, CPU | peak MB |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|"
+    "step: s (CPU) | both: s (CPU) | images/s | batch / step, CPU | 512 px: s (CPU) | peak MB |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -190,7 +208,8 @@ def as_row(row: dict[str, Any]) -> str:
         f"{row['parameters']:,} | {row['first_s']:.0f}",
         *(f"{row[key][0]:.3f} ({row[key][1]:.3f})" for key in ("pipeline", "step", "together")),
         f"{row['batch'] / row['together'][0]:.2f}",
-        f"{row['pipeline'][1] / row['step'][1]:.3f} | {row['peak_mb']:.0f}",
+        f"{row['pipeline'][1] / row['step'][1]:.3f}",
+        f"{row['inference'][0]:.3f} ({row['inference'][1]:.3f}) | {row['peak_mb']:.0f}",
     ]
     return f"| {' | '.join(cells)} |"
 
