@@ -28,9 +28,7 @@ def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int) -> Path:
         Finished epochs.
     """
     path = folder / f"epoch_{epoch:04d}.h5"
-    tensors = {
-        name: variable.numpy().astype(np.float64) for name, variable in _variables(model).items()
-    }
+    tensors = {name: np.asarray(v).astype(np.float64) for name, v in _variables(model).items()}
     write_tensors(
         path, tensors, format=FORMAT, facts={"epoch": epoch}, dtype="float64", overwrite=True
     )

@@ -75,7 +75,7 @@ def save_weights(
     overwrite : bool
         Replace a file that is there.
     """
-    tensors = {name: variable.numpy() for name, variable in named_variables(model).items()}
+    tensors = {name: np.asarray(v) for name, v in named_variables(model).items()}
     facts = {
         "model": config_to_dict(config),
         "scale": scale.to_dict(),
