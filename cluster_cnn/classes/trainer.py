@@ -196,7 +196,7 @@ def _train_member(
     finally:
         training.close()
         validation.close()
-    tensors = {name: np.asarray(v.numpy()) for name, v in named_variables(model).items()}
+    tensors = {name: _value(variable) for name, variable in named_variables(model).items()}
     save_member(folder / MEMBER_FILE, tensors, budget.facts(config.data.batch_size))
     shutil.rmtree(folder / run_folder.CHECKPOINTS, ignore_errors=True)
 
@@ -234,10 +234,16 @@ def _take_trunk(model: keras.Model, init: str, number: int) -> None:
     path, _ = resolve(init)
     members = read_class_weights(path).members
     tensors = dict(members[number % len(members)])
-    own = {n: v.numpy() for n, v in named_variables(model).items() if n.startswith(f"{LOGITS}/")}
+    variables = named_variables(model)
+    own = {name: _value(v) for name, v in variables.items() if name.startswith(f"{LOGITS}/")}
     if not own.keys() <= tensors.keys():
         raise WeightsError(f"{path.name}: expected layer {LOGITS}. Use weights of this network.")
     assign_strictly(model, {**tensors, **own}, where=path.name)
+
+
+def _value(variable: keras.Variable) -> np.ndarray:
+    """Return the value of a variable, on every backend."""
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.copy(variable)))
 
 
 class Budget(keras.callbacks.Callback):
