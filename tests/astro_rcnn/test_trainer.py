@@ -166,19 +166,21 @@ def test_a_run_goes_on_exactly_from_any_checkpoint(straight, tmp_path, epoch):
         assert one == pytest.approx(other, rel=1e-5)
 
 
-def test_an_interrupted_run_goes_on_from_the_newest(dataset, tmp_path):
-    """Packed without its optimiser meanwhile: the schedule goes on, not the momenta."""
-    config = tiny_run(dataset)
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after_epoch(patch, 1)
-        with pytest.raises(KeyboardInterrupt):
-            run(config, tmp_path / "first")
-    arguments = ["config.toml", "--output", str(tmp_path / "first"), "--pack-weights-only"]
-    assert command([*arguments, "--pack", str(tmp_path / "packed")]) == 0
-    run(config, tmp_path / "second", resume_from=str(tmp_path / "packed"))
-    assert latest_checkpoint(tmp_path / "second" / "checkpoints")[1] == 2
-    (row,) = read_history(tmp_path / "second")
-    assert row["epoch"] == 2 and row["learning_rate"] == pytest.approx(1e-4, rel=0.1)
+def test_a_run_goes_on_elsewhere_from_weights_alone(straight, tmp_path):
+    """Packed after epoch 2, without its optimiser: the schedule goes on, not the momenta."""
+    config, output = straight
+    arguments = ["config.toml", "--output", str(output), "--resume-from", "2"]
+    packed = tmp_path / "packed"
+    assert command([*arguments, "--pack", str(packed), "--pack-weights-only"]) == 0
+    run(
+        replace(config, data=replace(config.data, validation=())), tmp_path, resume_from=str(packed)
+    )
+    assert latest_checkpoint(tmp_path / "checkpoints")[1] == 3
+    (row,) = read_history(tmp_path)
+    assert row["epoch"] == 3 and row["learning_rate"] == pytest.approx(1e-4, rel=0.15)
+    averages = np.asarray(read_weights(tmp_path / "tiny.weights.h5")[1]["mrcnn_mask/kernel"])
+    whole = np.asarray(read_weights(output / "tiny.weights.h5")[1]["mrcnn_mask/kernel"])
+    np.testing.assert_allclose(averages, whole, atol=0.02)  # began at the weights, not at zero
 
 
 def stop_after_epoch(patch: pytest.MonkeyPatch, epoch: int) -> None:
@@ -354,28 +356,26 @@ def test_a_tiny_network_overfits_two_images(tmp_path):
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:3])
 
 
-def test_bfloat16_learns_like_float32(dataset):
-    """The sum of the losses agrees; weights stay float32.
-
-    Single losses differ by more: rounding changes which regions are looked at.
-    """
+def test_bfloat16_sees_what_float32_sees(dataset):
+    """The sum of the losses agrees, single ones less: rounding changes which regions are chosen."""
     config = tiny_run(dataset)
     training, _ = make_sequences(config)
+    (batch,) = training[0]
     losses = {}
     for precision in ("float32", "bfloat16"):
         model = build_model(config.model, config.targets, seed=0, precision=precision)
-        compile_for_segment(model, config, 0, "all")
-        (batch,) = training[0]
-        numbers = [model.train_on_batch(batch, return_dict=True) for _ in range(3)][-1]
-        losses[precision] = {name: float(value) for name, value in numbers.items()}
+        losses[precision] = {name: float(value) for name, value in model(batch).items()}
         assert {str(variable.dtype) for variable in model.trainable_variables} == {"float32"}
         inner = model.features.get_layer("stem_conv").compute_dtype
         assert inner == precision and model.compute_dtype == "float32"
-    training.close()
     assert keras.config.dtype_policy().name == "float32"
-    assert losses["bfloat16"]["loss"] == pytest.approx(losses["float32"]["loss"], rel=0.03)
-    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.4)
-    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.3)
+    assert sum(losses["bfloat16"].values()) == pytest.approx(
+        sum(losses["float32"].values()), rel=0.03
+    )
+    compile_for_segment(model, config, 0, "all")
+    assert np.isfinite(model.train_on_batch(batch, return_dict=True)["loss"])
+    training.close()
 
 
 # === without the other backend ===
