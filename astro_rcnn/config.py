@@ -309,6 +309,10 @@ class TrainConfig:
         Name of the weights that come out.
     init : str
         ``random``; ``coco`` or ``imagenet`` (downloaded); a name of the registry; a weights file.
+    init_heads : str
+        Weights, as for `init`, of another network whose pyramid and heads have the same shapes:
+        these are taken over after `init`, the trunk and what joins it to the pyramid are not.
+        Empty: none.
     steps_per_epoch, validation_steps : int
         Batches an epoch.
     seed : int
@@ -326,6 +330,7 @@ class TrainConfig:
 
     name: str = "astro-rcnn"
     init: str = "random"
+    init_heads: str = ""
     steps_per_epoch: int = 62
     validation_steps: int = 10
     seed: int = 0

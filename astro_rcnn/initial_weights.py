@@ -12,13 +12,14 @@ from astro_io.errors import InputNotFoundError, WeightsError
 from astro_io.weights import resolve
 from astro_rcnn.imagenet_weights import load_imagenet, registry_name
 from astro_rcnn.model import MaskRCNN
-from astro_rcnn.named_weights import LoadReport, named_variables
+from astro_rcnn.named_weights import LoadReport, assign_strictly, named_variables
 from astro_rcnn.released_weights import load_matterport
-from astro_rcnn.weights_file import FORMAT, load_into
+from astro_rcnn.weights_file import FORMAT, load_into, read_weights
 
 log = logging.getLogger(__name__)
 
 _IMAGENET_ENDING = "_notop.h5"
+_HEADS = re.compile(r"fpn_p\d|rpn_|mrcnn_")
 _LAST_OF_BLOCK = re.compile(r"bn\d[a-z]_branch2c/gamma")
 
 
@@ -45,6 +46,33 @@ def initialise(model: MaskRCNN, init: str) -> LoadReport:
     if path.name.endswith(_IMAGENET_ENDING):
         return load_imagenet(model, path)
     return load_any(model, path)
+
+
+def initialise_heads(model: MaskRCNN, weights: str) -> LoadReport:
+    """Take pyramid and heads over from another network, strictly; the trunk is left alone.
+
+    A network with a new trunk so begins with heads that know what sources look like.
+
+    Parameters
+    ----------
+    model : MaskRCNN
+    weights : str
+        Name in the registry, or path of a file of ours.
+
+    Returns
+    -------
+    LoadReport
+
+    Raises
+    ------
+    WeightsError
+        If a tensor of the heads is missing or has another shape.
+    """
+    path, _ = resolve(weights)
+    _, tensors, _ = read_weights(path)
+    layers = {name.split("/")[0] for name in (*named_variables(model), *tensors)}
+    others = sorted(layer for layer in layers if not _HEADS.match(layer))
+    return assign_strictly(model, tensors, where=path.name, left_out=others)
 
 
 def quieten_residuals(model: MaskRCNN) -> None:

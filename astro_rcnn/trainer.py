@@ -29,7 +29,7 @@ from astro_rcnn.config import OptimizerConfig, StageConfig, TrainConfig
 from astro_rcnn.data import TrainingSequence
 from astro_rcnn.distribution import Replicas, check_batch, distributed
 from astro_rcnn.early_look import EarlyLook
-from astro_rcnn.initial_weights import initialise
+from astro_rcnn.initial_weights import initialise, initialise_heads
 from astro_rcnn.model import MaskRCNN, build_model
 from astro_rcnn.packing import find_checkpoint
 from astro_rcnn.recorder import NonFiniteGuard, RunRecorder, write_entry, write_weights
@@ -152,6 +152,10 @@ def _train(run: Run, replicas: Replicas) -> None:
     if run.start is None:
         report = initialise(model, config.init)
         log.info("init %s: %s", config.init, report)
+        if config.init_heads:
+            log.info(
+                "heads of %s: %s", config.init_heads, initialise_heads(model, config.init_heads)
+            )
     else:
         load_model_state(model, run.start[0])
         log.info("resuming after epoch %d", first_epoch)

@@ -19,9 +19,10 @@ from astro_rcnn.imagenet_weights import (
     registry_name,
     rescaled_statistics,
 )
-from astro_rcnn.initial_weights import initialise
+from astro_rcnn.initial_weights import initialise, initialise_heads
 from astro_rcnn.model import build_model
 from astro_rcnn.named_weights import named_variables
+from astro_rcnn.weights_file import save_weights
 
 SMALL_HEADS = replace(
     ModelConfig(),
@@ -124,3 +125,23 @@ def test_blocks_of_a_random_start_are_their_shortcuts():
     frozen = build_model(SMALL_HEADS)
     initialise(frozen, "random")
     assert np.asarray(named_variables(frozen)["bn2a_branch2c/gamma"]).all()
+
+
+def test_heads_of_another_network_are_taken_over(tmp_path):
+    """Same pyramid and heads, another trunk; another width is refused by name."""
+    other = build_model(TINY_MODEL, seed=5)
+    save_weights(other, tmp_path / "other.h5")
+    model = build_model(replace(TINY_MODEL, trunk="resnet50"), seed=6)
+    before = {name: np.asarray(v) for name, v in named_variables(model).items()}
+    report = initialise_heads(model, str(tmp_path / "other.h5"))
+    theirs = named_variables(other)
+    for name, variable in named_variables(model).items():
+        is_head = name.startswith(("fpn_p", "rpn_", "mrcnn_"))
+        assert (name in report.loaded) == is_head
+        expected = np.asarray(theirs[name]) if is_head else before[name]
+        np.testing.assert_array_equal(np.asarray(variable), expected, err_msg=name)
+    assert {"fpn_p2/kernel", "mrcnn_mask/kernel"} <= set(report.loaded)
+    assert {"fpn_c2p2/kernel", "conv1/kernel"} <= set(report.left_out)
+    wider = build_model(replace(TINY_MODEL, mask_head_width=9))
+    with pytest.raises(WeightsError, match=r"other\.h5: shape differs: mrcnn_mask_conv1/kernel"):
+        initialise_heads(wider, str(tmp_path / "other.h5"))
