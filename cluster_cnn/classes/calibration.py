@@ -11,6 +11,9 @@ import numpy as np
 TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 
 _SMALLEST = 1e-9
+_MAD_TO_SIGMA = 1.4826
+NOISE_MARGIN = 2.0
+"""By so much may the scatter of a stamp lie outside of that of the calibration stamps."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,6 +29,9 @@ class ClassCalibration:
         Of the features of the first member, see `cluster_cnn.calibration.whitening`.
     largest_distance : float
         Distance in whitened features beyond which a stamp is out of range; inf: never.
+    noise_range : tuple of float
+        Pixel scatter, in units of the training set's, outside of which a stamp is out of range:
+        it is in another unit, or of another depth.
     n_stamps : int
         Stamps that this was learnt from.
     """
@@ -34,6 +40,7 @@ class ClassCalibration:
     feature_mean: np.ndarray = field(default_factory=lambda: np.zeros(0))
     feature_whitening: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     largest_distance: float = np.inf
+    noise_range: tuple[float, float] = (0.0, np.inf)
     n_stamps: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -46,6 +53,7 @@ class ClassCalibration:
                 [float(f"{v:.5g}") for v in row] for row in self.feature_whitening
             ],
             "largest_distance": self.largest_distance if is_limited else None,
+            "noise_range": [v if np.isfinite(v) else None for v in self.noise_range],
             "n_stamps": self.n_stamps,
         }
 
@@ -60,6 +68,7 @@ class ClassCalibration:
             feature_mean=mean,
             feature_whitening=matrix,
             largest_distance=np.inf if limit is None else float(limit),
+            noise_range=_range_of(values["noise_range"]),
             n_stamps=int(values["n_stamps"]),
         )
 
@@ -69,6 +78,37 @@ class ClassCalibration:
             return np.zeros(len(features))
         white = (features - self.feature_mean) @ self.feature_whitening
         return np.sqrt((white**2).mean(axis=1))
+
+
+def _range_of(values: Sequence[float | None]) -> tuple[float, float]:
+    low, high = values
+    return float(low or 0.0), np.inf if high is None else float(high)
+
+
+def stamp_noise(stamps: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Measure the scatter of the pixels of each stamp, robustly, in units of `scale`.
+
+    Parameters
+    ----------
+    stamps : ndarray of float, shape (N, H, W, B)
+        NaN where there is no data.
+    scale : ndarray of float, shape (B,)
+        Noise of each band of the training set.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+        Median over the bands that have data; NaN where none has.
+    """
+    import warnings
+
+    step = max(1, stamps.shape[1] // 20)
+    sample = stamps[:, ::step, ::step].reshape(len(stamps), -1, stamps.shape[3])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # bands without data
+        middle = np.nanmedian(sample, axis=1, keepdims=True)
+        scatter = _MAD_TO_SIGMA * np.nanmedian(np.abs(sample - middle), axis=1) / scale
+        return np.nanmedian(scatter, axis=1)
 
 
 def mean_probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

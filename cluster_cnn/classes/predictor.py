@@ -12,7 +12,11 @@ import numpy as np
 from scipy.special import entr
 
 from astro_io.weights import WeightsEntry, file_sha256, resolve
-from cluster_cnn.classes.calibration import ClassCalibration, mean_probabilities
+from cluster_cnn.classes.calibration import (
+    ClassCalibration,
+    mean_probabilities,
+    stamp_noise,
+)
 from cluster_cnn.classes.config import PAPER_NETWORKS, ClassModelConfig
 from cluster_cnn.classes.data import distance_input
 from cluster_cnn.classes.networks import (
@@ -48,7 +52,8 @@ class ClassEstimates:
     distance : ndarray of float64, shape (N,)
         How unusual a stamp is: about 1 for those like the training set.
     is_strange : ndarray of bool, shape (N,)
-        Farther than all but 1 in 1000 stamps of the training set.
+        Farther than all but 1 in 1000 stamps of the training set, or of a pixel scatter that no
+        training stamp has: in another unit, perhaps.
     """
 
     class_ids: tuple[int, ...]
@@ -204,13 +209,20 @@ class ClassPredictor:
         unknown = ~self.is_usable(stamps)
         p[unknown], spread[unknown] = np.nan, np.nan
         distance = self.calibration.distance(features)
+        noise, (low, high) = self.noise_of(stamps), self.calibration.noise_range
         return ClassEstimates(
             class_ids=self.config.class_ids,
             probabilities=p,
             spread=spread,
             distance=distance,
-            is_strange=distance > self.calibration.largest_distance,
+            is_strange=(distance > self.calibration.largest_distance)
+            | (noise < low)
+            | (noise > high),
         )
+
+    def noise_of(self, stamps: np.ndarray) -> np.ndarray:
+        """Return the pixel scatter of stamps in units of the training set's, shape (N,)."""
+        return stamp_noise(stamps, self.scale.statistics.scale)
 
     def is_usable(self, stamps: np.ndarray) -> np.ndarray:
         """Return True for stamps that can be classified, shape (N,).

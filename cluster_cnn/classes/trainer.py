@@ -25,7 +25,11 @@ from astro_io.errors import ConfigError, DatasetError, WeightsError
 from astro_io.provenance import provenance
 from cluster_cnn.calibration import whitening
 from cluster_cnn.checkpoint import latest_checkpoint, load_checkpoint
-from cluster_cnn.classes.calibration import ClassCalibration, fit_class_temperature
+from cluster_cnn.classes.calibration import (
+    NOISE_MARGIN,
+    ClassCalibration,
+    fit_class_temperature,
+)
 from cluster_cnn.classes.config import ClassTrainConfig
 from cluster_cnn.classes.data import ClassSequence, label_index, read_distances
 from cluster_cnn.classes.losses import label_loss
@@ -285,9 +289,9 @@ def pack_members(config: ClassTrainConfig, output: Path, stamps: _Stamps) -> Pat
         model = replace(model, pixel_scale_arcsec=stamps.source.pixel_scale_arcsec)
     predictor = ClassPredictor.from_members(members, config=model, scale=stamps.scale)
     labels = label_index(stamps.held_out.column(config.data.labels)[stamps.aside], model.class_ids)
+    seen = stamps.held_out.read(stamps.aside)
     logits, features = predictor.outputs(
-        stamps.held_out.read(stamps.aside),
-        distance_kpc=read_distances(stamps.held_out)[stamps.aside],
+        seen, distance_kpc=read_distances(stamps.held_out)[stamps.aside]
     )
     mean, matrix, limit = whitening(features) if len(features) > 1 else (*_no_features(), np.inf)
     calibration = ClassCalibration(
@@ -295,6 +299,7 @@ def pack_members(config: ClassTrainConfig, output: Path, stamps: _Stamps) -> Pat
         feature_mean=mean,
         feature_whitening=matrix,
         largest_distance=limit,
+        noise_range=_noise_range(predictor.noise_of(seen)),
         n_stamps=len(labels),
     )
     path = output / f"{config.name}.weights.h5"
@@ -319,6 +324,13 @@ def pack_members(config: ClassTrainConfig, output: Path, stamps: _Stamps) -> Pat
     (output / SCORES_FILE).write_text(json.dumps(scores, indent=1))
     _write_entry(config, stamps, path, metadata)
     return path
+
+
+def _noise_range(noise: np.ndarray) -> tuple[float, float]:
+    noise = noise[np.isfinite(noise)]
+    if not noise.size:
+        return 0.0, np.inf
+    return float(noise.min() / NOISE_MARGIN), float(noise.max() * NOISE_MARGIN)
 
 
 def _no_features() -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from cluster_cnn.classes.calibration import (
     ClassCalibration,
     fit_class_temperature,
     mean_probabilities,
+    stamp_noise,
 )
 
 
@@ -40,3 +41,19 @@ def test_without_stamps_nothing_changes():
     again = ClassCalibration.from_dict(empty.to_dict())
     assert again.largest_distance == np.inf
     np.testing.assert_array_equal(again.distance(np.ones((3, 5))), 0)
+
+
+def test_noise_of_stamps_is_the_scatter_of_the_bands_that_are_there(rng):
+    stamps = rng.normal(0, [2.0, 6.0, 1.0], (2, 64, 64, 3))
+    stamps[:, 30:33, 30:33] += 1e4  # the object does not matter
+    stamps[1, ..., 0] = np.nan
+    noise = stamp_noise(stamps, np.array([2.0, 2.0, 1.0]))
+    assert noise[0] == pytest.approx(1.0, rel=0.15)  # median of 1, 3, 1
+    assert noise[1] == pytest.approx(2.0, rel=0.15)  # median of 3, 1
+    assert np.isnan(stamp_noise(np.full((1, 8, 8, 2), np.nan), np.ones(2))).all()
+
+
+def test_noise_range_round_trips():
+    for limits in ((0.0, np.inf), (0.5, 20.0)):
+        again = ClassCalibration.from_dict(ClassCalibration(noise_range=limits).to_dict())
+        assert again.noise_range == limits
