@@ -227,10 +227,14 @@ class ClassPredictor:
     def is_usable(self, stamps: np.ndarray) -> np.ndarray:
         """Return True for stamps that can be classified, shape (N,).
 
+        A band that is the same everywhere says nothing, as one without data.
         One band is enough for our network.  Those of Wei et al. bear one missing band; stamps
         that lack more are dropped, as in the paper.
         """
-        n_bands = np.isfinite(stamps).any(axis=(1, 2)).sum(axis=1)
+        finite = np.isfinite(stamps)
+        highest = np.where(finite, stamps, -np.inf).max(axis=(1, 2))
+        has_data = highest > np.where(finite, stamps, np.inf).min(axis=(1, 2))
+        n_bands = has_data.sum(axis=1)
         needed = len(self.config.bands) - 1 if self.config.network in PAPER_NETWORKS else 1
         return n_bands >= max(1, needed)
 

@@ -138,12 +138,13 @@ def test_two_missing_bands_are_too_many_for_the_paper():
     )
     predictor = ClassPredictor.__new__(ClassPredictor)
     predictor.config = config
-    stamps = np.ones((3, 32, 32, 3))
+    stamps = np.arange(3 * 32 * 32 * 3, dtype=float).reshape(3, 32, 32, 3)
     stamps[1, ..., 0] = np.nan
     stamps[2, ..., :2] = np.nan
     np.testing.assert_array_equal(predictor.is_usable(stamps), [True, True, False])
     predictor.config = tiny_model(bands=("a", "b", "c"))
     assert predictor.is_usable(stamps).all()
+    assert not predictor.is_usable(np.ones((1, 32, 32, 3))).any()  # the same everywhere
 
 
 def test_picture_of_a_stamp_is_within_range_whatever_it_holds(rng):
