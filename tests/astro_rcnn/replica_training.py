@@ -39,7 +39,7 @@ def main(kind: str, n: int, dataset: str, folder: str, die_after: str = "0") -> 
     from astro_rcnn.model import build_model
     from astro_rcnn.trainer import train
 
-    config = tiny_run(Path(dataset), steps_per_epoch=2)
+    config = tiny_run(Path(dataset), steps_per_epoch=2, n_looks=0 if kind == "none" else 1)
     config = replace(
         config,
         data=replace(config.data, batch_size=4),
