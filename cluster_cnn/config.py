@@ -111,6 +111,8 @@ class ModelConfig:
         Share of these units left out in training.
     has_class, has_visibility : bool
         Predict cluster against background, and log10 of the signal to noise.
+    views : int
+        Orientations of a stamp, out of eight, whose answers are joined in prediction.
     visibility_low, visibility_high, visibility_bins
         Range of log10 S/N, and its bins in a binned head.
     """
@@ -135,6 +137,7 @@ class ModelConfig:
     dropout: float = 0.0
     has_class: bool = True
     has_visibility: bool = True
+    views: int = 1
     visibility_low: float = -0.5
     visibility_high: float = 3.5
     visibility_bins: int = 20
@@ -168,6 +171,8 @@ class ModelConfig:
                 "[model]: n_components, head_width and head_layers must be positive, dropout in "
                 "0..1."
             )
+        if not 1 <= self.views <= 8:
+            raise ConfigError(f"[model]: views must lie in 1..8; found {self.views}.")
         if self.softening <= 0:
             raise ConfigError(f"[model]: softening must be positive; found {self.softening}.")
 

@@ -148,6 +148,8 @@ def _binned(
     if result["by_age_mass"]:
         ages, masses = column["log_age"], column["log_mass"]
         age_edges, mass_edges = table_edges(ages, AGE_EDGES), table_edges(masses, MASS_EDGES)
+        ages = np.clip(ages, age_edges[0], age_edges[-1])
+        masses = np.clip(masses, mass_edges[0], mass_edges[-1])
         result["by_age"] = _in_bins(error, truth, ends, ages, age_edges, "log_age")
         result["by_mass"] = _in_bins(error, truth, ends, masses, mass_edges, "log_mass")
     return result
@@ -158,8 +160,10 @@ def _age_mass_cells(error: np.ndarray, column: Mapping[str, np.ndarray]) -> list
     if not len(error) or not {"log_age", "log_mass"} <= set(column):
         return []
     ages, masses = column["log_age"], column["log_mass"]
-    edges = table_edges(ages, AGE_EDGES), table_edges(masses, MASS_EDGES)
-    return cell_table(error, ages, masses, *edges)
+    age_edges, mass_edges = table_edges(ages, AGE_EDGES), table_edges(masses, MASS_EDGES)
+    ages = np.clip(ages, age_edges[0], age_edges[-1])
+    masses = np.clip(masses, mass_edges[0], mass_edges[-1])
+    return cell_table(error, ages, masses, age_edges, mass_edges)
 
 
 def _in_bins(

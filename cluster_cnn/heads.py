@@ -8,11 +8,12 @@ number each, as in Paper I).  All become a posterior (`cluster_cnn.posteriors`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import keras
 import numpy as np
 from keras import layers, ops
+from scipy.special import logsumexp
 
 from cluster_cnn import losses
 from cluster_cnn.config import ModelConfig, ParameterConfig, bin_edges
@@ -172,8 +173,10 @@ def posterior_of(config: ModelConfig, outputs: Mapping[str, object], spread: np.
             spread = np.diag((0.02 * half) ** 2)
         covariances = np.broadcast_to(spread, (n, 1, *spread.shape))
         return MixturePosterior(np.ones((n, 1)), means, covariances, low, high)
+    n_parameters = len(config.parameters)
+    n_components = int(raw.shape[1]) // losses.mixture_size(n_parameters, 1)
     log_weights, means, factors = losses.unpack_mixture(
-        ops.convert_to_tensor(raw), len(config.parameters), config.n_components
+        ops.convert_to_tensor(raw), n_parameters, n_components
     )
     # L L^T is the inverse of the covariance, which is L^-T L^-1 then.
     inverse = np.linalg.inv(_numpy(factors))
@@ -181,6 +184,39 @@ def posterior_of(config: ModelConfig, outputs: Mapping[str, object], spread: np.
     return MixturePosterior(
         np.exp(_numpy(log_weights)), _numpy(means) * half + middle, covariances, low, high
     )
+
+
+def join_views(
+    config: ModelConfig, views: Sequence[Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Join the outputs for several orientations of the same stamps.
+
+    Parameters
+    ----------
+    config : ModelConfig
+    views : sequence of mapping of str to ndarray of float, shape (N, F)
+        Raw outputs, or other numbers by name.
+
+    Returns
+    -------
+    dict of str to ndarray
+        A mixture gets the Gaussians of all views, bins the mean of their probabilities,
+        everything else its mean.
+    """
+    if len(views) == 1:
+        return dict(views[0])
+    joined: dict[str, np.ndarray] = {}
+    for name in views[0]:
+        values = [np.asarray(view[name]) for view in views]
+        is_binned = config.head == "bins" and name in output_sizes(config) and name != CLASS_OUTPUT
+        if is_binned:
+            shares = [v - logsumexp(v, axis=1, keepdims=True) for v in values]
+            joined[name] = logsumexp(shares, axis=0) - math.log(len(views))
+        elif name == "parameters" and config.head == "mixture":
+            joined[name] = np.concatenate([_own_weights(config, v) for v in values], axis=1)
+        else:
+            joined[name] = np.mean(values, axis=0)
+    return joined
 
 
 def visibility_of(config: ModelConfig, raw) -> tuple[np.ndarray, np.ndarray]:
@@ -197,6 +233,13 @@ def visibility_of(config: ModelConfig, raw) -> tuple[np.ndarray, np.ndarray]:
     half = (high - low) / 2
     bound = losses.LOG_SCALE_BOUND
     return raw[:, 0] * half + (high + low) / 2, half * np.exp(bound * np.tanh(raw[:, 1] / bound))
+
+
+def _own_weights(config: ModelConfig, raw: np.ndarray) -> np.ndarray:
+    """Return the numbers of a mixture with weights that sum to 1 by themselves."""
+    parts = raw.reshape(len(raw), config.n_components, -1).copy()
+    parts[..., 0] -= logsumexp(parts[..., 0], axis=1, keepdims=True)
+    return parts.reshape(len(raw), -1)
 
 
 def _mixture_loss(n_components: int) -> Callable:

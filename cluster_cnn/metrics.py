@@ -60,9 +60,10 @@ def coverage(truth: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
 def table_edges(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:
     """Return the edges of those cells that hold any of the values, cut to their range.
 
-    Cells narrower than 0.4 after the cut are joined to their neighbour.
+    The range is rounded to tenths; values beyond belong to the outer cells.  Cells narrower than
+    0.4 after the cut are joined to their neighbour.
     """
-    low, high = np.floor(values.min() * 10) / 10, np.ceil(values.max() * 10) / 10
+    low, high = np.round(values.min(), 1), np.round(values.max(), 1)
     inner = [edge for edge in edges if low + 0.4 <= edge <= high - 0.4]
     return np.array([low, *inner, high])
 

@@ -14,7 +14,13 @@ from astro_io.errors import ConfigError
 from astro_io.weights import WeightsEntry, file_sha256, resolve
 from cluster_cnn.calibration import LEVELS, Calibration
 from cluster_cnn.config import ModelConfig
-from cluster_cnn.heads import CLASS_OUTPUT, VISIBILITY_OUTPUT, posterior_of, visibility_of
+from cluster_cnn.heads import (
+    CLASS_OUTPUT,
+    VISIBILITY_OUTPUT,
+    join_views,
+    posterior_of,
+    visibility_of,
+)
 from cluster_cnn.model import FEATURES, build_model, with_features
 from cluster_cnn.normalise import StampScale, normalise_stamps
 from cluster_cnn.posteriors import Posterior, correlation, quantiles_within
@@ -223,6 +229,8 @@ class Predictor:
     def outputs(self, normalised: np.ndarray) -> dict[str, np.ndarray]:
         """Return the raw outputs and features of normalised stamps, as numpy.
 
+        Those of several orientations are joined where the settings ask for it.
+
         Parameters
         ----------
         normalised : ndarray of float32, shape (N, S, S, B)
@@ -235,8 +243,11 @@ class Predictor:
                 for name, tensor in self._network.output.items()
             }
         padded = _padded(normalised)
-        raw = self._network.predict_on_batch(padded)
-        return {name: np.asarray(value)[:n] for name, value in raw.items()}
+        views = []
+        for number in range(self.config.views):
+            raw = self._network.predict_on_batch(orientation(padded, number))
+            views.append({name: np.asarray(value)[:n] for name, value in raw.items()})
+        return join_views(self.config, views)
 
     def posterior(self, outputs: dict[str, np.ndarray]) -> Posterior:
         """Return the network's own posterior, before calibration."""
@@ -348,6 +359,12 @@ class Predictor:
         high = np.array([parameter.high for parameter in self.config.parameters])
         margin = EDGE_SHARE * (high - low)
         return ((medians < low + margin) | (medians > high - margin)).any(axis=1)
+
+
+def orientation(stamps: np.ndarray, number: int) -> np.ndarray:
+    """Return square stamps in one of eight orientations, shape (N, S, S, B); 0: as they are."""
+    turned = np.rot90(stamps, number % 4, axes=(1, 2))
+    return np.ascontiguousarray(turned[:, :, ::-1] if number >= 4 else turned)
 
 
 def binary_entropy(p: np.ndarray) -> np.ndarray:

@@ -89,3 +89,30 @@ def test_bins_become_a_grid_and_a_visibility():
     raw[0, 2] = 0.0
     mean, sigma = heads.visibility_of(config, raw)
     assert mean[0] == pytest.approx(-0.5 + 2.5 * 4 / 6) and sigma[0] < 1e-6
+
+
+@pytest.mark.backend
+def test_views_of_a_mixture_are_averaged_densities():
+    config = tiny_model()
+    rng = np.random.default_rng(1)
+    raw = [rng.normal(size=(4, 18)).astype(np.float32) for _ in range(2)]
+    features = [np.full((4, 2), 1.0), np.full((4, 2), 3.0)]
+    views = [{"parameters": r, "features": f} for r, f in zip(raw, features, strict=True)]
+    joined = heads.join_views(config, views)
+    assert (joined["features"] == 2.0).all()
+    values = np.tile([[3.0, -0.4]], (4, 1))
+    posteriors = [heads.posterior_of(config, view, None) for view in (*views, joined)]
+    raw_cdf = [p._raw(values[:, :, None]) for p in posteriors]
+    np.testing.assert_allclose(raw_cdf[2], (raw_cdf[0] + raw_cdf[1]) / 2, rtol=1e-5)
+    np.testing.assert_allclose(
+        posteriors[2].mean(), (posteriors[0].mean() + posteriors[1].mean()) / 2, rtol=1e-4
+    )
+
+
+def test_views_of_bins_are_averaged_probabilities():
+    config = tiny_model(head="bins")
+    logits = np.log(np.array([[0.9, 0.1], [0.5, 0.5]]))
+    views = [{"log_snr": row[None] + shift} for row, shift in zip(logits, (0, 7), strict=True)]
+    joined = heads.join_views(config, views)
+    np.testing.assert_allclose(np.exp(joined["log_snr"]), [[0.7, 0.3]])
+    assert heads.join_views(config, views[:1])["log_snr"] is views[0]["log_snr"]

@@ -61,6 +61,8 @@ def test_cells_hold_their_lower_edges_and_the_last_its_upper():
 
 def test_table_edges_stop_at_the_values_and_leave_no_sliver():
     values = np.array([6.6, 9.5])
+    almost = np.array([6.5999, 9.52])
+    np.testing.assert_allclose(table_edges(almost, (8.0,)), [6.6, 8.0, 9.5])
     np.testing.assert_allclose(table_edges(values, (6.6, 7.2, 9.0, 9.45, 10)), [6.6, 7.2, 9.0, 9.5])
 
 

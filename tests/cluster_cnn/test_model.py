@@ -156,6 +156,7 @@ def test_the_learning_rate_warms_up_and_decays():
         ({"stamp_size": 3}, "too small for 2 stages"),
         ({"joint": (("log_mass",),)}, "joint must hold each of"),
         ({"head_layers": 0}, "must be positive"),
+        ({"views": 9}, "views must lie in 1..8"),
         ({"softening": 0.0}, "softening must be positive"),
     ],
 )
