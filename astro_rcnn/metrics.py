@@ -148,17 +148,16 @@ def greedy_match(
         Index of the truth; -1 without a match.
     """
     match = np.full(len(affinity), -1, np.int64)
-    if affinity.size == 0:
-        return match
     # a preference above every affinity puts counting truth first, and keeps the order within
     preference = np.zeros(affinity.shape[1]) if ignored is None else np.where(ignored, 0.0, 1e3)
-    allowed = affinity >= threshold
-    wish = np.where(allowed, affinity + preference, -np.inf)
-    for row in np.flatnonzero(allowed.any(axis=1)):
-        best = int(wish[row].argmax())
-        if wish[row, best] > -np.inf:
-            match[row] = best
-            wish[:, best] = -np.inf
+    rows, columns = np.nonzero(affinity >= threshold)
+    wish = affinity[rows, columns] + preference[columns]
+    order = np.lexsort((columns, -wish, rows))
+    is_taken = np.zeros(affinity.shape[1], bool)
+    for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+        if match[row] < 0 and not is_taken[column]:
+            match[row] = column
+            is_taken[column] = True
     return match
 
 
