@@ -67,11 +67,11 @@ def draw_maps(path: Path, scores: Mapping[str, Mapping[str, Any]]) -> None:
         PNG, written over.
     scores : mapping
         As of `cluster_cnn.evaluation.parameter_scores`.  Without ages and masses nothing is
-        drawn.
+        drawn; a parameter that was told is left out.
     """
     from matplotlib.figure import Figure
 
-    names = [name for name, item in scores.items() if item.get("by_age_mass")]
+    names = [n for n, item in scores.items() if item.get("by_age_mass") and item["scatter"] > 0]
     if not names:
         return
     figure = Figure(figsize=(3.4 * len(names), 5.6), layout="constrained")

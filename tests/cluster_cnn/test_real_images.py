@@ -61,8 +61,13 @@ def test_ngc_1261_frames_with_a_band_missing(shared_data, tmp_path):
     height, width = fits.getdata(v).shape
     rng = np.random.default_rng(1)
     x, y = rng.uniform(0, width, 20), rng.uniform(0, height, 20)
-    # F555W stands in for F475W; there is nothing like F814W.
-    result = predict(tmp_path, f"F336W={u},F475W={v}", x, y, "--missing-bands", "blank")
+    # F555W stands in for F475W, under a name that says so; there is nothing like F814W.
+    data, header = fits.getdata(v, header=True)
+    kept = ("CRVAL", "CRPIX", "CD", "CTYPE", "PHOT", "BUNIT", "EXPTIME")
+    cards = [card for card in header.cards if card.keyword.startswith(kept)]
+    fits.PrimaryHDU(data, fits.Header(cards)).writeto(tmp_path / "stand_in.fits")
+    spec = f"F336W={u},F475W={tmp_path / 'stand_in.fits'}"
+    result = predict(tmp_path, spec, x, y, "--missing-bands", "blank")
     flags = np.asarray(result["flags"])
     assert (flags & CandidateFlag.MISSING_BAND != 0).all()
     assert (flags & CandidateFlag.NO_RESULT == 0).all()
