@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from astro_rcnn.coco_metrics import CocoCollector, coco_scores
+from astro_rcnn.coco_metrics import CocoCollector, coco_scores, independent_parts
 from astro_rcnn.metrics import ScoredImage, mask_iou, pooled_ranking
 
 NAMES = ("background", "star", "galaxy")
@@ -98,3 +98,45 @@ def test_pooled_ranking_agrees_with_pycocotools(rng):
     ours = 100 * np.mean(levels)
     assert 30 < ours < 95  # a case that can fail
     assert coco_scores(coco, NAMES)["star"]["AP50"] == pytest.approx(ours, abs=1e-6)
+
+
+def crowded_image(rng, n=60):
+    """Squares of 5 to 11 px anywhere, most of them overlapping; detections are shifted ones."""
+    corners, sides = rng.integers(0, 48, (n, 2)), rng.integers(5, 12, (n, 1))
+    boxes = np.concatenate([corners, corners + sides], axis=1)
+    found = np.clip(boxes + rng.integers(-1, 2, (n, 1)), 0, 60)
+    found[:, 2:] = found[:, :2] + sides
+    masks = tuple(np.ones((int(side), int(side)), bool) for side in sides[:, 0])
+    classes, guessed = rng.integers(1, 3, (2, n))
+    scores = rng.permutation(n) / n
+    return (boxes, masks, classes), (found, masks, guessed, scores), rng.random(n) < 0.2
+
+
+def test_parts_give_what_whole_images_give(rng, monkeypatch):
+    """COCOeval on parts of images, and on images whole; with truth that is ignored."""
+    images = [crowded_image(rng) for _ in range(3)]
+    scores = []
+    for members in (10, 10**9):
+        monkeypatch.setattr("astro_rcnn.coco_metrics.PART_MEMBERS", members)
+        coco = CocoCollector()
+        for truth, found, ignored in images:
+            coco.add((60, 60), truth, found, ignored=ignored)
+        scores.append((len(coco.images), coco_scores(coco, NAMES)))
+    (n_parts, in_parts), (n_whole, whole) = scores
+    assert n_whole == 3 and n_parts > 12
+    assert 10 < whole["all"]["AP"] < 90
+    for name, row in whole.items():
+        assert in_parts[name] == pytest.approx(row, abs=1e-9, nan_ok=True)
+
+
+def test_what_may_match_stays_together():
+    may_match = np.zeros((3, 4), bool)
+    may_match[0, [1, 2]] = may_match[2, 2] = True
+    parts = list(independent_parts(may_match))
+    assert len(parts) == 1  # so few members are not worth dividing
+    assert sorted(np.concatenate([part[0] for part in parts])) == [0, 1, 2]
+    (found, true), *more = independent_parts(np.zeros((0, 0), bool))
+    assert len(found) == len(true) == 0 and not more
+    chain = np.eye(200, dtype=bool) | np.eye(200, k=1, dtype=bool)
+    assert len(list(independent_parts(chain))) == 1
+    assert len(list(independent_parts(np.eye(200, dtype=bool)))) == 8  # 400 members by 50
