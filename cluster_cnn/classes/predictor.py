@@ -104,6 +104,11 @@ class ClassPredictor:
         Name of the file for messages.
     entry : WeightsEntry, optional
         What the registry knows of it.
+
+    Attributes
+    ----------
+    n_members : int
+        Number of members.
     """
 
     def __init__(
@@ -113,13 +118,15 @@ class ClassPredictor:
         self.calibration, self.metadata = weights.calibration, weights.metadata
         self.entry, self.where = entry, where
         self.sha256 = entry.sha256 if entry else ""
-        self._members = []
+        members = []
         for k, tensors in enumerate(weights.members):
             model = build_class_model(self.config)
             assign_strictly(model, tensors, where=f"{where} [member {k}]")
-            self._members.append(_with_features(model) if k == 0 else model)
-        for model in self._members:
-            model.compile(jit_compile=keras.backend.backend() == "jax")
+            members.append(model)
+        self.n_members = len(members)
+        # One model of all members: one compiled function, whatever their number.
+        self._network = _side_by_side(members)
+        self._network.compile(jit_compile=keras.backend.backend() == "jax")
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> ClassPredictor:
@@ -152,11 +159,6 @@ class ClassPredictor:
             members=[dict(member) for member in members],
         )
         return cls(weights, where="memory")
-
-    @property
-    def n_members(self) -> int:
-        """Number of members."""
-        return len(self._members)
 
     @property
     def pixel_scale_arcsec(self) -> float:
@@ -256,7 +258,7 @@ class ClassPredictor:
         slices = [slice(first, first + batch_size) for first in range(0, n, batch_size)]
         parts = [self._batch(stamps[part], distances[part], turn) for part in slices]
         if not parts:
-            n_features = self._members[0].output[FEATURES].shape[-1]
+            n_features = self._network.output[FEATURES].shape[-1]
             shape = (self.n_members, 0, len(self.config.class_ids))
             return np.zeros(shape), np.zeros((0, n_features))
         return (
@@ -270,16 +272,12 @@ class ClassPredictor:
         n = len(stamps)
         normalised = _padded(normalise_stamps(stamps, self.scale))
         told = _padded(distance_input(distances))
-        logits, features = [], np.zeros((n, 0))
-        for k, model in enumerate(self._members):
-            inputs = {STAMPS: orient(normalised, k + turn)}
-            if len(model.inputs) > 1:
-                inputs[DISTANCE] = told
-            said = model.predict_on_batch(inputs)
-            logits.append(np.asarray(said[LOGITS], np.float64)[:n])
-            if k == 0:
-                features = np.asarray(said[FEATURES], np.float64)[:n]
-        return np.stack(logits), features
+        inputs = {f"{STAMPS}_{k}": orient(normalised, k + turn) for k in range(self.n_members)}
+        if len(self._network.inputs) > self.n_members:
+            inputs[DISTANCE] = told
+        said = self._network.predict_on_batch(inputs)
+        logits = [np.asarray(said[f"{LOGITS}_{k}"], np.float64)[:n] for k in range(self.n_members)]
+        return np.stack(logits), np.asarray(said[FEATURES], np.float64)[:n]
 
     def describe(self) -> dict[str, Any]:
         """Return facts for metadata: file, hash, bands, network."""
@@ -298,9 +296,27 @@ def orient(stamps: np.ndarray, number: int) -> np.ndarray:
     return np.ascontiguousarray(turned[:, :, ::-1] if number >= 4 else turned)
 
 
-def _with_features(model: keras.Model) -> keras.Model:
-    features = model.get_layer(FEATURES).output
-    return keras.Model(model.input, {LOGITS: model.output[LOGITS], FEATURES: features})
+def _side_by_side(members: Sequence[keras.Model]) -> keras.Model:
+    """Join members to one model: stamps for each, the distance for all, logits of each.
+
+    The features are those of the first member.
+    """
+    inputs, outputs = {}, {}
+    for k, model in enumerate(members):
+        model.name = f"member_{k}"
+        own = {}
+        for name, tensor in model.input.items():
+            key = name if name == DISTANCE else f"{name}_{k}"
+            inputs.setdefault(key, keras.Input(tensor.shape[1:], name=key))
+            own[name] = inputs[key]
+        if k == 0:
+            features = model.get_layer(FEATURES).output
+            model = keras.Model(model.input, {**model.output, FEATURES: features}, name=model.name)
+        said = model(own)
+        outputs[f"{LOGITS}_{k}"] = said[LOGITS]
+        if k == 0:
+            outputs[FEATURES] = said[FEATURES]
+    return keras.Model(inputs, outputs, name="ensemble")
 
 
 def _padded(values: np.ndarray) -> np.ndarray:
