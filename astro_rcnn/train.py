@@ -15,7 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(_train, argv)
 
 
-def _train(argv: Sequence[str] | None) -> int:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = new_parser(
         "astro_rcnn.train",
         "Train Mask R-CNN on simulated (or labelled) fields.\n"
@@ -58,7 +59,11 @@ def _train(argv: Sequence[str] | None) -> int:
         help="several devices or machines, see docs/training.md (default %(default)s)",
     )
     add_common_arguments(parser, output="run folder", seed=None)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def _train(argv: Sequence[str] | None) -> int:
+    args = build_parser().parse_args(argv)
     configure_logging(args)
 
     if args.pack is not None:
