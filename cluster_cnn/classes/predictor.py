@@ -36,6 +36,9 @@ COMPACT = (1, 2)
 
 N_ORIENTATIONS = 8
 
+_MOST_BLOWN_UP = 8
+"""Stamps at a time for the networks of Wei et al.: 299 pixels take gigabytes."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ClassEstimates:
@@ -253,6 +256,8 @@ class ClassPredictor:
         Member `k` sees the stamps in orientation ``k + turn``.
         """
         n = len(stamps)
+        if self.config.network in PAPER_NETWORKS:
+            batch_size = min(batch_size, _MOST_BLOWN_UP)
         distances = np.full(n, np.nan) if distance_kpc is None else distance_kpc
         distances = np.broadcast_to(np.asarray(distances, np.float64), (n,))
         slices = [slice(first, first + batch_size) for first in range(0, n, batch_size)]
