@@ -61,13 +61,15 @@ def test_easy_clusters_have_their_age_mass_and_size(name):
     assert estimates.is_strange.mean() < 0.05
 
 
-def test_what_is_unlike_all_mocks_is_flagged(name):
+def test_what_is_unlike_all_mocks_is_mostly_flagged(name):
     bands, stamps, _ = mocks()
     predictor = Predictor.load(name)
     channels = [bands.index(band) for band in predictor.bands]
-    odd = stamps[:8][..., channels].copy()
-    odd[:, ::2] += 300.0  # bright stripes
-    assert predictor.predict(odd).is_strange.mean() > 0.8
+    plain = stamps[:40][..., channels]
+    odd = plain.copy()
+    odd[:, :40] += 20.0  # half of the stamp lies on something bright
+    assert predictor.predict(plain).is_strange.mean() < 0.05
+    assert predictor.predict(odd).is_strange.mean() > 0.5
 
 
 def test_the_file_is_small_and_says_what_it_is_for(name):
