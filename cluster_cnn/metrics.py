@@ -63,7 +63,7 @@ def table_edges(values: np.ndarray, edges: Sequence[float]) -> np.ndarray:
     The range is rounded to tenths; values beyond belong to the outer cells.  Cells narrower than
     0.4 after the cut are joined to their neighbour.
     """
-    low, high = np.round(values.min(), 1), np.round(values.max(), 1)
+    low, high = np.round(np.percentile(values, [0.5, 99.5]), 1)
     inner = [edge for edge in edges if low + 0.4 <= edge <= high - 0.4]
     return np.array([low, *inner, high])
 
