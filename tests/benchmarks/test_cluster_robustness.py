@@ -43,4 +43,8 @@ def test_shifts_are_against_the_plain_case():
     row = robustness.rows_of_case(
         "x", np.full((50, 3), 0.3), ("log_age", "log_mass", "av"), truth, np.full((50, 3), 0.1)
     )
+    alone = robustness.rows_of_case(
+        "x", np.full((50, 3), 0.3), ("log_age", "log_mass", "av"), truth, None
+    )
+    assert alone == ["x", *["+0.300 / 0.000", "-"] * 2]
     assert row == ["x", *["+0.300 / 0.000", "+0.200 / 0.000"] * 2]
