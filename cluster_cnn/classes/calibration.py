@@ -103,7 +103,9 @@ def stamp_noise(stamps: np.ndarray, scale: np.ndarray) -> np.ndarray:
     import warnings
 
     step = max(1, stamps.shape[1] // 20)
-    sample = stamps[:, ::step, ::step].reshape(len(stamps), -1, stamps.shape[3])
+    sample = stamps[:, ::step, ::step]
+    n, height, width, n_bands = sample.shape
+    sample = sample.reshape(n, height * width, n_bands)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # bands without data
         middle = np.nanmedian(sample, axis=1, keepdims=True)

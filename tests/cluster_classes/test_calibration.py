@@ -51,6 +51,7 @@ def test_noise_of_stamps_is_the_scatter_of_the_bands_that_are_there(rng):
     assert noise[0] == pytest.approx(1.0, rel=0.15)  # median of 1, 3, 1
     assert noise[1] == pytest.approx(2.0, rel=0.15)  # median of 3, 1
     assert np.isnan(stamp_noise(np.full((1, 8, 8, 2), np.nan), np.ones(2))).all()
+    assert stamp_noise(np.zeros((0, 8, 8, 2)), np.ones(2)).shape == (0,)
 
 
 def test_noise_range_round_trips():

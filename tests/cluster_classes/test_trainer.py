@@ -115,6 +115,7 @@ def test_members_differ(run):
     assert not np.allclose(first["head/kernel"], second["head/kernel"], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_noisy_labels_with_their_confusion_matrix(training, tmp_path):
     """30 % of the labels are wrong; the network is right more often than they are."""
     data = ClassDataConfig(training=(str(training),), batch_size=32, labels="class_human")
@@ -192,6 +193,7 @@ def test_requests_that_cannot_be_met(training, tmp_path):
         go(replace(tiny_run(training), model=tiny_model(class_ids=(2, 3))), tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_network_of_the_paper_learns_a_few_stamps_by_heart(training, tmp_path):
     """Both copies, crop, range, blow-up and the joined outputs can be trained."""
     model = tiny_model(
