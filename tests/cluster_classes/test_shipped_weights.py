@@ -1,0 +1,41 @@
+"""The shipped weights on objects made here and now."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from astro_io.weights import resolve
+from cluster_cnn.classes.predictor import ClassPredictor
+from simulate.star_clusters.class_mock import ClassMockMaker
+from simulate.star_clusters.config import load_preset
+
+
+@pytest.fixture(scope="module")
+def predictor() -> ClassPredictor:
+    return ClassPredictor.load("classes-phangs")
+
+
+def test_weights_are_small_and_know_what_they_are(predictor):
+    path, entry = resolve("classes-phangs")
+    assert path.stat().st_size < 20e6
+    assert entry.bands == predictor.config.bands
+    assert predictor.n_members == 5
+    assert predictor.config.class_ids == (1, 2, 3, 4)
+    assert predictor.pixel_scale_arcsec == pytest.approx(0.0396)
+    assert predictor.calibration.noise_range[0] > 0
+
+
+def test_bright_objects_of_an_unseen_seed_are_classified(predictor):
+    """Magnitudes 19 to 22: nearly all right."""
+    maker = ClassMockMaker(load_preset("phangs", ("classes.mag=[19,22]",)))
+    mocks = [maker.make(90, index) for index in range(32)]
+    stamps = np.stack([mock.stamp for mock in mocks])
+    truth = np.array([mock.row["class"] for mock in mocks])
+    distances = np.array([mock.row["distance_kpc"] for mock in mocks])
+    said = predictor.predict(stamps, distance_kpc=distances)
+    assert (said.chosen == truth).mean() > 0.8
+    assert said.entropy.mean() < 0.5
+    one_band = np.full_like(stamps, np.nan)
+    one_band[..., 3] = stamps[..., 3]
+    assert (predictor.predict(one_band).chosen == truth).mean() > 0.6
