@@ -10,6 +10,7 @@ Adamo et al. 2017, ApJ 841, 131: classes 1 to 4, section 3.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,7 +179,9 @@ def _read_numbers(path: Path, max_rows: int | None = None) -> np.ndarray:
     if not path.is_file():
         raise InputNotFoundError(f"{path}: no such table.")
     try:
-        values = np.loadtxt(path, ndmin=2, max_rows=max_rows)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # lines of comments, before or instead of numbers
+            values = np.loadtxt(path, ndmin=2, max_rows=max_rows)
     except (ValueError, OSError, EOFError, UnicodeDecodeError) as error:
         raise CatalogError(
             f"{path.name}: expected a LEGUS table, numbers alone; found something else ({error})."
