@@ -22,7 +22,7 @@ demo: run-environment
 	@find out/demo -name '*.png' | sort | sed 's/^/  /'
 
 test: lint
-	$(PY) -m pytest -n $(WORKERS) $(PYTEST_OPTIONS)
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_OPTIONS)
 
 lint: test-environment
 	$(PY) -m ruff check .
