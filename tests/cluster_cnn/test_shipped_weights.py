@@ -57,7 +57,9 @@ def test_easy_clusters_have_their_age_mass_and_size(name):
         assert abs(np.median(values)) < 0.1, key
         assert (high - low) / 2 < largest, key
     assert np.median(estimates.p_cluster[is_cluster]) > 0.9
-    assert estimates.p_cluster[~is_cluster].mean() < 0.5
+    # Almost every cluster is likelier one than almost every field (16 fields: area below the ROC).
+    p = estimates.p_cluster
+    assert np.mean(p[is_cluster][:, None] > p[~is_cluster]) > 0.98
     assert estimates.is_strange.mean() < 0.05
 
 
