@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
-from astro_io.atomic import atomic_path
 from astro_io.errors import ConfigError
 from astro_io.provenance import provenance
 from astro_io.run_folder import (
@@ -109,26 +107,24 @@ def write_weights(model: MaskRCNN, path: Path, config: TrainConfig, epoch: int) 
 
 def write_entry(config: TrainConfig, weights: Path, output: Path) -> None:
     """Write the record that the weights registry needs."""
-    import tomli_w
-
-    from astro_io.weights import file_sha256
+    from astro_io.weights import ENTRY_SUFFIX, WeightsEntry, add_entry, file_sha256
     from astro_rcnn.weights_file import read_weights
 
     _, tensors, metadata = read_weights(weights)
-    entry: dict[str, Any] = {
-        "file": weights.name,
-        "sha256": file_sha256(weights),
-        "bands": list(config.model.bands),
-        "normalization": config.model.normalization,
-        "classes": list(config.model.class_names),
-        "thresholds": {
+    entry = WeightsEntry(
+        name=config.name,
+        file=weights.name,
+        sha256=file_sha256(weights),
+        bands=config.model.bands,
+        normalization=config.model.normalization,
+        classes=config.model.class_names,
+        thresholds={
             "min_confidence": config.model.min_confidence,
             "nms_iou": config.model.detection_nms_iou,
         },
-        "training_set": ", ".join(Path(path).name for path in config.data.training),
-        "seed": config.seed,
-        "n_parameters": int(sum(value.size for value in tensors.values())),
-        "command": metadata.get("command", ""),
-    }
-    with atomic_path(output / f"{config.name}.entry.toml", overwrite=True) as part:
-        part.write_text(tomli_w.dumps({config.name: entry}))
+        training_set=", ".join(Path(path).name for path in config.data.training),
+        seed=config.seed,
+        n_parameters=int(sum(value.size for value in tensors.values())),
+        command=metadata.get("command", ""),
+    )
+    add_entry(entry, output / f"{config.name}{ENTRY_SUFFIX}")

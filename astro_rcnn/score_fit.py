@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from astro_io.atomic import atomic_path
-from astro_io.config import config_to_dict
 from astro_io.scene import Scene
-from astro_io.weights import ENTRY_SUFFIX, WeightsEntry, file_sha256
+from astro_io.weights import ENTRY_SUFFIX, WeightsEntry, add_entry, file_sha256
 from astro_rcnn.calibration import shift_score
 from astro_rcnn.detector import Detector
 from astro_rcnn.evaluation import evaluate_scenes
@@ -116,16 +114,10 @@ def write_calibrated(
 
 
 def _write_entry(entry: WeightsEntry, path: Path, fit: ScoreFit) -> None:
-    import tomli_w
-
     thresholds = {
         **entry.thresholds,
         "min_confidence": fit.min_confidence,
         "temperature": fit.temperature,
     }
-    values = config_to_dict(replace(entry, sha256=file_sha256(path), thresholds=thresholds))
-    name = values.pop("name")
-    kept = {key: value for key, value in values.items() if value not in (None, "", [], {})}
-    record = path.with_name(f"{name}{ENTRY_SUFFIX}")
-    with atomic_path(record, overwrite=True) as part:
-        part.write_text(tomli_w.dumps({name: kept}))
+    changed = replace(entry, sha256=file_sha256(path), thresholds=thresholds)
+    add_entry(changed, path.with_name(f"{entry.name}{ENTRY_SUFFIX}"))

@@ -16,7 +16,7 @@ from cluster_cnn.config import ModelConfig
 from cluster_cnn.heads import make_targets
 from cluster_cnn.normalise import StampScale, measure_scale, normalise_stamps
 
-VALIDATION_STEP = 20
+VALIDATION_SHARE = 0.05
 """Without a validation set, every so many stamps of the training set are set aside."""
 
 SCALE_SAMPLE = 400
@@ -332,10 +332,10 @@ class _StampCache:
         return result
 
 
-def split_rows(n_rows: int, *, has_validation: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows to train on and those set aside (none where there is a validation set)."""
+def split_rows(n_rows: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to train on and those set aside: evenly through the set, none for share 0."""
     rows = np.arange(n_rows)
-    aside = np.zeros(n_rows, bool) if has_validation else rows % VALIDATION_STEP == 0
+    aside = rows % round(1 / share) == 0 if share > 0 else np.zeros(n_rows, bool)
     return rows[~aside], rows[aside]
 
 

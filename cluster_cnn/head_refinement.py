@@ -15,8 +15,7 @@ import numpy as np
 from astro_io.cli import progress
 from cluster_cnn.config import TrainConfig
 from cluster_cnn.data import ClusterSequence, turn_and_mirror
-from cluster_cnn.heads import output_losses
-from cluster_cnn.model import make_optimizer, split_model
+from cluster_cnn.model import compile_model, split_model
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +64,7 @@ def refine_head(
     )
     steps = -(-len(seen) // BATCH) * config.head_epochs
     rate = replace(config.optimizer, learning_rate=config.head_learning_rate)
-    losses = output_losses(config.model)
-    factor = {"is_cluster": config.class_weight, "log_snr": config.visibility_weight}
-    head.compile(
-        optimizer=make_optimizer(replace(config, optimizer=rate), steps),
-        loss=losses,
-        loss_weights={name: factor.get(name, 1.0) for name in losses},
-        jit_compile=keras.backend.backend() == "jax",
-    )
+    compile_model(head, replace(config, optimizer=rate), steps)
     start = head.evaluate(
         checked[0], checked[1], sample_weight=checked[2], batch_size=BATCH, verbose=0
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from astro_io.errors import ConfigError
 from astro_io.weights import WeightsEntry, file_sha256, resolve
+from cluster_cnn.batches import orient, pad_rows
 from cluster_cnn.calibration import LEVELS, Calibration
 from cluster_cnn.config import ModelConfig
 from cluster_cnn.heads import (
@@ -242,10 +243,10 @@ class Predictor:
                 name: np.zeros((0, *tensor.shape[1:]), np.float32)
                 for name, tensor in self._network.output.items()
             }
-        padded = _padded(normalised)
+        padded = pad_rows(normalised)
         views = []
         for number in range(self.config.views):
-            raw = self._network.predict_on_batch(orientation(padded, number))
+            raw = self._network.predict_on_batch(orient(padded, number))
             views.append({name: np.asarray(value)[:n] for name, value in raw.items()})
         return join_views(self.config, views)
 
@@ -361,12 +362,6 @@ class Predictor:
         return ((medians < low + margin) | (medians > high - margin)).any(axis=1)
 
 
-def orientation(stamps: np.ndarray, number: int) -> np.ndarray:
-    """Return square stamps in one of eight orientations, shape (N, S, S, B); 0: as they are."""
-    turned = np.rot90(stamps, number % 4, axes=(1, 2))
-    return np.ascontiguousarray(turned[:, :, ::-1] if number >= 4 else turned)
-
-
 def binary_entropy(p: np.ndarray) -> np.ndarray:
     """Return ``-p ln p - (1 - p) ln(1 - p)``, shape (N,); NaN stays NaN."""
     from scipy.special import entr
@@ -395,10 +390,3 @@ def _quantiles(posterior: Posterior, levels: np.ndarray, box: np.ndarray | None)
 
 def _part_of(known: Mapping[str, np.ndarray] | None, part: slice) -> dict[str, np.ndarray] | None:
     return None if not known else {name: np.asarray(v)[part] for name, v in known.items()}
-
-
-def _padded(stamps: np.ndarray) -> np.ndarray:
-    """Repeat the last stamp up to a power of two, so that few shapes are compiled."""
-    n = len(stamps)
-    size = 1 << (n - 1).bit_length()
-    return stamps if size == n else np.concatenate([stamps, np.repeat(stamps[-1:], size - n, 0)])

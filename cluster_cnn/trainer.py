@@ -7,41 +7,35 @@ Everything a run leaves lies in its folder: ``config.toml`` (resolved), ``scale.
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from astro_io import run_folder
-from astro_io.atomic import atomic_path
 from astro_io.config import dump_config
-from astro_io.errors import ConfigError, DatasetError
+from astro_io.errors import ConfigError
 from astro_io.provenance import provenance
 from cluster_cnn.calibrate import measure_calibration
-from cluster_cnn.calibration import Calibration
-from cluster_cnn.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from cluster_cnn.checkpoint import latest_checkpoint, load_checkpoint
 from cluster_cnn.config import TrainConfig
-from cluster_cnn.data import (
-    ClusterSequence,
-    StampSource,
-    measure_source_scale,
-    metadata_of,
-    split_rows,
-)
+from cluster_cnn.data import VALIDATION_SHARE, ClusterSequence, metadata_of
 from cluster_cnn.head_refinement import refine_head
 from cluster_cnn.model import build_model, compile_model
-from cluster_cnn.normalise import StampScale
 from cluster_cnn.predictor import Predictor
+from cluster_cnn.training_run import (
+    RunRecorder,
+    TrainingStamps,
+    open_stamps,
+    read_scale,
+    record_weights,
+    with_pixel_scale,
+    write_scale,
+)
 from cluster_cnn.weights_file import assign_strictly, read_weights, save_weights, take_bands
 
 log = logging.getLogger(__name__)
-
-SCALE_FILE = "scale.json"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,15 +44,14 @@ class _Run:
 
     config: TrainConfig
     output: Path
-    source: StampSource
-    scale: StampScale
+    stamps: TrainingStamps
     training: ClusterSequence
     validation: ClusterSequence
 
     def close(self) -> None:
         for sequence in (self.training, self.validation):
             sequence.close()
-            sequence.source.close()
+        self.stamps.close()
 
 
 def train(
@@ -110,27 +103,18 @@ def train(
 def _open_run(config: TrainConfig, output: Path, is_resumed: bool) -> _Run:
     """Open the sets and measure, or read, the scale of stamps."""
     model, data = config.model, config.data
-    source = StampSource(data.training, bands=model.bands, stamp_size=model.stamp_size)
-    held_out = source
-    if data.validation:
-        held_out = StampSource(data.validation, bands=model.bands, stamp_size=model.stamp_size)
-    rows, aside = split_rows(len(source), has_validation=bool(data.validation))
-    if not len(rows):
-        raise DatasetError("[data]: the training set holds too few stamps to set some aside.")
-    if is_resumed:
-        scale = StampScale.from_dict(json.loads((output / SCALE_FILE).read_text()))
-    else:
-        scale = measure_source_scale(source, model)
+    stamps = open_stamps(
+        model, data, share=VALIDATION_SHARE, scale=read_scale(output) if is_resumed else None
+    )
     return _Run(
         config=config,
         output=output,
-        source=source,
-        scale=scale,
+        stamps=stamps,
         training=ClusterSequence(
-            source,
-            rows,
+            stamps.source,
+            stamps.rows,
             model,
-            scale,
+            stamps.scale,
             batch_size=data.batch_size,
             augmentation=data.augmentation,
             max_shift_px=data.max_shift_px,
@@ -141,10 +125,10 @@ def _open_run(config: TrainConfig, output: Path, is_resumed: bool) -> _Run:
             cache_mb=data.cache_mb,
         ),
         validation=ClusterSequence(
-            held_out,
-            range(len(held_out)) if data.validation else aside,
+            stamps.held_out,
+            stamps.aside,
             model,
-            scale,
+            stamps.scale,
             batch_size=data.batch_size,
             min_snr=data.min_snr,
             shuffle=False,
@@ -162,7 +146,7 @@ def _train(run: _Run, done: tuple[Path, int] | None, verbose: int) -> Path:
         _initialise(model, config)
         run_folder.remove_run(output)
         output.mkdir(parents=True, exist_ok=True)
-        (output / SCALE_FILE).write_text(json.dumps(run.scale.to_dict(), indent=1))
+        write_scale(output, run.stamps.scale)
     else:
         load_checkpoint(model, done[0])
         first = done[1]
@@ -196,62 +180,36 @@ def _train(run: _Run, done: tuple[Path, int] | None, verbose: int) -> Path:
 def finish_run(run: _Run, model: keras.Model) -> Path:
     """Calibrate on the validation stamps; write the weights and their registry entry."""
     config = run.config
-    predictor = Predictor.from_model(model, config=config.model, scale=run.scale)
+    predictor = Predictor.from_model(model, config=config.model, scale=run.stamps.scale)
     calibration = measure_calibration(predictor, run.validation)
     path = run.output / f"{config.name}.weights.h5"
     metadata = {
         "name": config.name,
         "seed": config.seed,
         "epochs": config.epochs,
-        **metadata_of(run.source),
+        **metadata_of(run.stamps.source),
         **provenance(),
     }
     save_weights(
         path,
         model,
-        config=_with_pixel_scale(config, run.source).model,
-        scale=run.scale,
+        config=with_pixel_scale(config.model, run.stamps.source),
+        scale=run.stamps.scale,
         calibration=calibration,
         metadata=metadata,
         overwrite=True,
     )
-    _write_entry(run, path, model, metadata, calibration)
+    record_weights(
+        path,
+        config,
+        run.stamps,
+        metadata,
+        classes=("background", "cluster") if config.model.has_class else ("cluster",),
+        n_parameters=int(model.count_params()),
+        description=f"{', '.join(config.model.parameter_names)} of star clusters; calibrated on "
+        f"{calibration.n_stamps} mocks.",
+    )
     return path
-
-
-class RunRecorder(keras.callbacks.Callback):
-    """After each epoch: history, curves, TensorBoard, checkpoint.
-
-    Parameters
-    ----------
-    output : Path
-        Run folder.
-    """
-
-    def __init__(self, output: Path) -> None:
-        super().__init__()
-        self.output = output
-        self.started = time.monotonic()
-
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        """Start the clock."""
-        self.started = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Write everything that belongs to the epoch."""
-        row = {"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
-        if not math.isfinite(row["loss"]):
-            raise ConfigError(
-                f"[optimizer]: the loss is {row['loss']} in epoch {epoch + 1}; the files of "
-                "earlier epochs stay. Lower learning_rate or clip_norm, and --resume."
-            )
-        rate = self.model.optimizer.learning_rate
-        row["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
-        row["seconds"] = round(time.monotonic() - self.started, 1)
-        history = run_folder.append_history(self.output / run_folder.HISTORY_FILE, row)
-        run_folder.draw_curves(history, self.output / run_folder.CURVES_FILE)
-        run_folder.write_tensorboard(self.output / run_folder.TENSORBOARD, row)
-        save_checkpoint(self.model, self.output / run_folder.CHECKPOINTS, epoch=epoch + 1)
 
 
 def _initialise(model: keras.Model, config: TrainConfig) -> None:
@@ -270,40 +228,3 @@ def _initialise(model: keras.Model, config: TrainConfig) -> None:
         tensors = take_bands(tensors, bands=known, wanted=config.model.bands, where=path.name)
     assign_strictly(model, tensors, where=path.name)
     log.info("init %s", config.init)
-
-
-def _with_pixel_scale(config: TrainConfig, source: StampSource) -> TrainConfig:
-    """Fill in the pixel scale of the training set, where the configuration has none."""
-    if config.model.pixel_scale_arcsec or not source.pixel_scale_arcsec:
-        return config
-    return replace(
-        config, model=replace(config.model, pixel_scale_arcsec=source.pixel_scale_arcsec)
-    )
-
-
-def _write_entry(
-    run: _Run, path: Path, model: keras.Model, metadata: dict[str, Any], calibration: Calibration
-) -> None:
-    """Write the record that the weights registry needs."""
-    import tomli_w
-
-    from astro_io.weights import file_sha256
-
-    config = run.config
-    entry: dict[str, Any] = {
-        "file": path.name,
-        "sha256": file_sha256(path),
-        "bands": list(config.model.bands),
-        "normalization": f"{run.scale.method}, one fixed scale for all stamps",
-        "classes": ["background", "cluster"] if config.model.has_class else ["cluster"],
-        "training_set": ", ".join(source.name for source in run.source.paths),
-        "seed": config.seed,
-        "n_parameters": int(model.count_params()),
-        "command": metadata.get("command", ""),
-        "description": f"{', '.join(config.model.parameter_names)} of star clusters; calibrated "
-        f"on {calibration.n_stamps} mocks.",
-    }
-    if run.source.pixel_scale_arcsec:
-        entry["pixel_scale_arcsec"] = run.source.pixel_scale_arcsec
-    with atomic_path(run.output / f"{config.name}.entry.toml", overwrite=True) as part:
-        part.write_text(tomli_w.dumps({config.name: entry}))

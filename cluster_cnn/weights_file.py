@@ -5,7 +5,8 @@ A file alone is enough to rebuild the network and to repeat its catalogues.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,12 +77,7 @@ def save_weights(
         Replace a file that is there.
     """
     tensors = {name: np.asarray(v) for name, v in named_variables(model).items()}
-    facts = {
-        "model": config_to_dict(config),
-        "scale": scale.to_dict(),
-        "calibration": calibration.to_dict(),
-        "metadata": dict(metadata),
-    }
+    facts = settings_to_facts(config, scale, calibration, metadata)
     write_tensors(path, tensors, format=FORMAT, facts=facts, dtype=dtype, overwrite=overwrite)
 
 
@@ -97,15 +93,42 @@ def read_weights(path: str | Path) -> Weights:
     """
     name = Path(path).name
     tensors, facts = read_tensors(path, format=FORMAT)
-    try:
+    with known_settings(name):
         return Weights(
-            config=config_from_dict(ModelConfig, facts["model"], where=f"{name} [model]"),
-            scale=StampScale.from_dict(facts["scale"]),
-            calibration=Calibration.from_dict(facts["calibration"]),
-            tensors=tensors,
-            metadata=facts["metadata"],
+            tensors=tensors, **settings_of_facts(facts, ModelConfig, Calibration, where=name)
         )
-    except (ConfigError, KeyError, TypeError) as error:
+
+
+def settings_to_facts(
+    config, scale: StampScale, calibration, metadata: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what a weights file keeps beside its tensors, ready for JSON."""
+    return {
+        "model": config_to_dict(config),
+        "scale": scale.to_dict(),
+        "calibration": calibration.to_dict(),
+        "metadata": dict(metadata),
+    }
+
+
+def settings_of_facts(
+    facts: Mapping[str, Any], config: type, calibration: type, *, where: str
+) -> dict[str, Any]:
+    """Rebuild what `settings_to_facts` was given; `config` and `calibration` are its classes."""
+    return {
+        "config": config_from_dict(config, facts["model"], where=f"{where} [model]"),
+        "scale": StampScale.from_dict(facts["scale"]),
+        "calibration": calibration.from_dict(facts["calibration"]),
+        "metadata": facts["metadata"],
+    }
+
+
+@contextmanager
+def known_settings(name: str) -> Iterator[None]:
+    """Say that a file of this name is from another version, where its facts are not ours."""
+    try:
+        yield
+    except (ConfigError, KeyError, TypeError, IndexError, ValueError) as error:
         raise WeightsError(
             f"{name}: settings that this version does not know ({error}). Update this software."
         ) from error

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import entr
 
 from astro_io.weights import WeightsEntry, file_sha256, resolve
+from cluster_cnn.batches import orient, pad_rows
 from cluster_cnn.classes.calibration import (
     ClassCalibration,
     mean_probabilities,
@@ -33,8 +34,6 @@ from cluster_cnn.weights_file import assign_strictly
 NO_CLUSTER = 4
 COMPACT = (1, 2)
 """Classes that many studies take as the only bound clusters."""
-
-N_ORIENTATIONS = 8
 
 _MOST_BLOWN_UP = 8
 """Stamps at a time for the networks of Wei et al.: 299 pixels take gigabytes."""
@@ -275,8 +274,8 @@ class ClassPredictor:
         self, stamps: np.ndarray, distances: np.ndarray, turn: int
     ) -> tuple[np.ndarray, np.ndarray]:
         n = len(stamps)
-        normalised = _padded(normalise_stamps(stamps, self.scale))
-        told = _padded(distance_input(distances))
+        normalised = pad_rows(normalise_stamps(stamps, self.scale))
+        told = pad_rows(distance_input(distances))
         inputs = {f"{STAMPS}_{k}": orient(normalised, k + turn) for k in range(self.n_members)}
         if len(self._network.inputs) > self.n_members:
             inputs[DISTANCE] = told
@@ -292,13 +291,6 @@ class ClassPredictor:
             "network": self.config.network,
             "members": self.n_members,
         }
-
-
-def orient(stamps: np.ndarray, number: int) -> np.ndarray:
-    """Return square stamps in one of the eight orientations, shape (N, S, S, B)."""
-    number %= N_ORIENTATIONS
-    turned = np.rot90(stamps, number % 4, axes=(1, 2))
-    return np.ascontiguousarray(turned[:, :, ::-1] if number >= 4 else turned)
 
 
 def _side_by_side(members: Sequence[keras.Model]) -> keras.Model:
@@ -322,10 +314,3 @@ def _side_by_side(members: Sequence[keras.Model]) -> keras.Model:
         if k == 0:
             outputs[FEATURES] = said[FEATURES]
     return keras.Model(inputs, outputs, name="ensemble")
-
-
-def _padded(values: np.ndarray) -> np.ndarray:
-    """Repeat the last row up to a power of two, so that few shapes are compiled."""
-    n = len(values)
-    size = 1 << (n - 1).bit_length()
-    return values if size == n else np.concatenate([values, np.repeat(values[-1:], size - n, 0)])

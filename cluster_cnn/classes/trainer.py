@@ -11,7 +11,6 @@ import json
 import logging
 import shutil
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,8 @@ import keras
 import numpy as np
 
 from astro_io import run_folder
-from astro_io.atomic import atomic_path
 from astro_io.config import dump_config
-from astro_io.errors import ConfigError, DatasetError, WeightsError
+from astro_io.errors import ConfigError, WeightsError
 from astro_io.provenance import provenance
 from cluster_cnn.calibration import whitening
 from cluster_cnn.checkpoint import latest_checkpoint, load_checkpoint
@@ -41,31 +39,24 @@ from cluster_cnn.classes.weights_file import (
     save_class_weights,
     save_member,
 )
-from cluster_cnn.data import StampSource, measure_source_scale, metadata_of
+from cluster_cnn.data import metadata_of
 from cluster_cnn.model import make_optimizer
-from cluster_cnn.normalise import StampScale
-from cluster_cnn.trainer import SCALE_FILE, RunRecorder
+from cluster_cnn.training_run import (
+    SCALE_FILE,
+    RunRecorder,
+    TrainingStamps,
+    open_stamps,
+    read_scale,
+    record_weights,
+    with_pixel_scale,
+    write_scale,
+)
 from cluster_cnn.weights_file import assign_strictly, named_variables
 
 log = logging.getLogger(__name__)
 
 MEMBER_FILE = "member.h5"
 SCORES_FILE = "validation.json"
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Stamps:
-    """Stamps to train on and stamps set aside."""
-
-    source: StampSource
-    held_out: StampSource
-    rows: np.ndarray
-    aside: np.ndarray
-    scale: StampScale
-
-    def close(self) -> None:
-        for source in {id(s): s for s in (self.source, self.held_out)}.values():
-            source.close()
 
 
 def train_classes(
@@ -107,10 +98,16 @@ def train_classes(
     if not resume:
         run_folder.refuse_existing_run(output, overwrite=overwrite)
         _remove_run(output)
-    stamps = _open_stamps(config, output if resume else None)
+    is_scaled = resume and (output / SCALE_FILE).exists()
+    stamps = open_stamps(
+        config.model,
+        config.data,
+        share=config.data.validation_share,
+        scale=read_scale(output) if is_scaled else None,
+    )
     try:
         output.mkdir(parents=True, exist_ok=True)
-        (output / SCALE_FILE).write_text(json.dumps(stamps.scale.to_dict(), indent=1))
+        write_scale(output, stamps.scale)
         (output / run_folder.CONFIG_FILE).write_text(dump_config(config))
         log.info("%d stamps to train on, %d set aside", len(stamps.rows), len(stamps.aside))
         for number in range(config.members):
@@ -129,34 +126,8 @@ def _remove_run(output: Path) -> None:
     run_folder.remove_run(output)
 
 
-def _open_stamps(config: ClassTrainConfig, resumed: Path | None) -> _Stamps:
-    """Open the sets and measure, or read, the scale of stamps."""
-    model, data = config.model, config.data
-    source = StampSource(data.training, bands=model.bands, stamp_size=model.stamp_size)
-    held_out = source
-    if data.validation:
-        held_out = StampSource(data.validation, bands=model.bands, stamp_size=model.stamp_size)
-    rows, aside = split_stamps(len(source), 0.0 if data.validation else data.validation_share)
-    if not len(rows):
-        raise DatasetError("[data]: the training set holds too few stamps to set some aside.")
-    scale_file = None if resumed is None else resumed / SCALE_FILE
-    if scale_file is not None and scale_file.exists():
-        scale = StampScale.from_dict(json.loads(scale_file.read_text()))
-    else:
-        scale = measure_source_scale(source, model)
-    aside = np.arange(len(held_out)) if data.validation else aside
-    return _Stamps(source=source, held_out=held_out, rows=rows, aside=aside, scale=scale)
-
-
-def split_stamps(n_stamps: int, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows to train on and those set aside: evenly through the set, none for share 0."""
-    rows = np.arange(n_stamps)
-    aside = rows % round(1 / share) == 0 if share > 0 else np.zeros(n_stamps, bool)
-    return rows[~aside], rows[aside]
-
-
 def _train_member(
-    config: ClassTrainConfig, folder: Path, stamps: _Stamps, number: int, verbose: int
+    config: ClassTrainConfig, folder: Path, stamps: TrainingStamps, number: int, verbose: int
 ) -> None:
     """Train one member, unless it is finished, and write it."""
     if (folder / MEMBER_FILE).exists():
@@ -280,13 +251,11 @@ class Budget(keras.callbacks.Callback):
         }
 
 
-def pack_members(config: ClassTrainConfig, output: Path, stamps: _Stamps) -> Path:
+def pack_members(config: ClassTrainConfig, output: Path, stamps: TrainingStamps) -> Path:
     """Calibrate the finished members on the stamps set aside; write weights, entry and scores."""
     read = [read_member(output / f"member_{k}" / MEMBER_FILE) for k in range(config.members)]
     members, facts = [tensors for tensors, _ in read], [fact for _, fact in read]
-    model = config.model
-    if not model.pixel_scale_arcsec and stamps.source.pixel_scale_arcsec:
-        model = replace(model, pixel_scale_arcsec=stamps.source.pixel_scale_arcsec)
+    model = with_pixel_scale(config.model, stamps.source)
     predictor = ClassPredictor.from_members(members, config=model, scale=stamps.scale)
     labels = label_index(stamps.held_out.column(config.data.labels)[stamps.aside], model.class_ids)
     seen = stamps.held_out.read(stamps.aside)
@@ -322,7 +291,15 @@ def pack_members(config: ClassTrainConfig, output: Path, stamps: _Stamps) -> Pat
     accuracy = (logits.argmax(axis=2) == labels).mean(axis=1) if len(labels) else np.zeros(0)
     scores = {"accuracy_of_members": accuracy.tolist(), "cost_of_members": facts}
     (output / SCORES_FILE).write_text(json.dumps(scores, indent=1))
-    _write_entry(config, stamps, path, metadata)
+    record_weights(
+        path,
+        config,
+        stamps,
+        metadata,
+        classes=tuple(str(i) for i in config.model.class_ids),
+        description=f"Classes of star clusters; {config.members} members of "
+        f"{config.model.network}.",
+    )
     return path
 
 
@@ -335,30 +312,3 @@ def _noise_range(noise: np.ndarray) -> tuple[float, float]:
 
 def _no_features() -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(0), np.zeros((0, 0))
-
-
-def _write_entry(
-    config: ClassTrainConfig, stamps: _Stamps, path: Path, metadata: dict[str, Any]
-) -> None:
-    """Write the record that the weights registry needs."""
-    import tomli_w
-
-    from astro_io.weights import file_sha256
-
-    method = stamps.scale.method
-    entry: dict[str, Any] = {
-        "file": path.name,
-        "sha256": file_sha256(path),
-        "bands": list(config.model.bands),
-        "normalization": f"{method}, one fixed scale for all stamps",
-        "classes": [str(i) for i in config.model.class_ids],
-        "training_set": ", ".join(source.name for source in stamps.source.paths),
-        "seed": config.seed,
-        "command": metadata.get("command", ""),
-        "description": f"Classes of star clusters; {config.members} members of "
-        f"{config.model.network}.",
-    }
-    if stamps.source.pixel_scale_arcsec:
-        entry["pixel_scale_arcsec"] = stamps.source.pixel_scale_arcsec
-    with atomic_path(path.with_name(f"{config.name}.entry.toml"), overwrite=True) as part:
-        part.write_text(tomli_w.dumps({config.name: entry}))

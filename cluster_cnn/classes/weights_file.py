@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from astro_io.config import config_from_dict, config_to_dict
-from astro_io.errors import ConfigError, WeightsError
 from astro_io.tensor_file import read_tensors, write_tensors
 from cluster_cnn.classes.calibration import ClassCalibration
 from cluster_cnn.classes.config import ClassModelConfig
 from cluster_cnn.normalise import StampScale
+from cluster_cnn.weights_file import known_settings, settings_of_facts, settings_to_facts
 
 FORMAT = "cluster-cnn classes 1"
 MEMBER_FORMAT = "cluster-cnn class member 1"
@@ -76,11 +75,8 @@ def save_class_weights(
         for name, value in member.items()
     }
     facts = {
-        "model": config_to_dict(config),
         "members": len(members),
-        "scale": scale.to_dict(),
-        "calibration": calibration.to_dict(),
-        "metadata": dict(metadata),
+        **settings_to_facts(config, scale, calibration, metadata),
     }
     write_tensors(path, tensors, format=FORMAT, facts=facts, dtype=dtype, overwrite=overwrite)
 
@@ -97,22 +93,15 @@ def read_class_weights(path: str | Path) -> ClassWeights:
     """
     name = Path(path).name
     tensors, facts = read_tensors(path, format=FORMAT)
-    try:
+    with known_settings(name):
         members: list[Tensors] = [{} for _ in range(int(facts["members"]))]
         for full_name, value in tensors.items():
             member, _, rest = full_name.partition("/")
             members[int(member.removeprefix("member_"))][rest] = value
         return ClassWeights(
-            config=config_from_dict(ClassModelConfig, facts["model"], where=f"{name} [model]"),
-            scale=StampScale.from_dict(facts["scale"]),
-            calibration=ClassCalibration.from_dict(facts["calibration"]),
             members=members,
-            metadata=facts["metadata"],
+            **settings_of_facts(facts, ClassModelConfig, ClassCalibration, where=name),
         )
-    except (ConfigError, KeyError, TypeError, IndexError, ValueError) as error:
-        raise WeightsError(
-            f"{name}: settings that this version does not know ({error}). Update this software."
-        ) from error
 
 
 def save_member(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:

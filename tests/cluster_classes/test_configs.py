@@ -8,7 +8,7 @@ import pytest
 
 from astro_io.config import load_config
 from cluster_cnn.classes.config import ClassTrainConfig
-from cluster_cnn.classes.trainer import split_stamps
+from cluster_cnn.data import split_rows
 from cluster_cnn.train import read_task
 from simulate.star_clusters.class_config import HUMAN_CONFUSION
 
@@ -34,7 +34,7 @@ def test_networks_of_the_paper_are_trained_as_the_paper_says(kind, batch):
     assert config.data.rotation == 1.0
     assert config.optimizer.learning_rate == 1e-4
     assert config.optimizer.final_fraction == 1.0
-    training, aside = split_stamps(100, config.data.validation_share)
+    training, aside = split_rows(100, config.data.validation_share)
     assert (len(training), len(aside)) == (80, 20)
 
 
@@ -45,7 +45,7 @@ def test_human_labels_are_corrected_by_the_rates_they_are_drawn_with():
 
 
 def test_split_by_hand():
-    training, aside = split_stamps(6, 0.5)
+    training, aside = split_rows(6, 0.5)
     assert training.tolist() == [1, 3, 5]
     assert aside.tolist() == [0, 2, 4]
-    assert split_stamps(6, 0.0)[1].size == 0
+    assert split_rows(6, 0.0)[1].size == 0

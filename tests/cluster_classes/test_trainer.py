@@ -10,9 +10,10 @@ import pytest
 from class_stamps import make_stamps, tiny_model, tiny_run, write_set
 
 from astro_io.errors import ConfigError, DatasetError, OutputExistsError, WeightsError
+from cluster_cnn.batches import orient
 from cluster_cnn.classes import trainer
 from cluster_cnn.classes.config import ClassDataConfig
-from cluster_cnn.classes.predictor import ClassPredictor, orient
+from cluster_cnn.classes.predictor import ClassPredictor
 from cluster_cnn.classes.trainer import train_classes
 from cluster_cnn.classes.weights_file import read_class_weights
 from cluster_cnn.config import OptimizerConfig

@@ -9,6 +9,7 @@ from cluster_stamps import BANDS, SIZE, make_stamps, tiny_model, write_set
 from astro_io.cluster_set import ClusterSetWriter
 from astro_io.errors import DatasetError
 from cluster_cnn.data import (
+    VALIDATION_SHARE,
     ClusterSequence,
     StampSource,
     blank_bands,
@@ -103,6 +104,6 @@ def test_blanked_stamps_keep_a_band():
 
 
 def test_every_twentieth_stamp_is_set_aside():
-    rows, aside = split_rows(100, has_validation=False)
+    rows, aside = split_rows(100, VALIDATION_SHARE)
     assert aside.tolist() == [0, 20, 40, 60, 80] and len(rows) == 95
-    assert split_rows(100, has_validation=True)[1].size == 0
+    assert split_rows(100, 0.0)[1].size == 0

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from cluster_stamps import BANDS, make_stamps, tiny_model
 
+from cluster_cnn.batches import orient
 from cluster_cnn.model import build_model
 from cluster_cnn.normalise import measure_scale
-from cluster_cnn.predictor import Predictor, binary_entropy, orientation
+from cluster_cnn.predictor import Predictor, binary_entropy
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def made():
 
 def test_eight_orientations_differ_and_the_first_is_the_stamp():
     stamps = np.arange(18.0).reshape(1, 3, 3, 2)
-    turned = [orientation(stamps, k) for k in range(8)]
+    turned = [orient(stamps, k) for k in range(8)]
     np.testing.assert_array_equal(turned[0], stamps)
     assert len({t.tobytes() for t in turned}) == 8
 
