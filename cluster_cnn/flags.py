@@ -17,6 +17,7 @@ class CandidateFlag(IntFlag):
     OUT_OF_RANGE = 64
     AT_LIMIT = 128
     NO_RESULT = 256
+    BAND_ORDER = 512
 
 
 FLAG_MEANINGS: dict[CandidateFlag, str] = {
@@ -29,4 +30,5 @@ FLAG_MEANINGS: dict[CandidateFlag, str] = {
     CandidateFlag.OUT_OF_RANGE: "the stamp is unlike all those of the training set",
     CandidateFlag.AT_LIMIT: "a result lies at the end of the range of the training set",
     CandidateFlag.NO_RESULT: "nothing could be measured; the results are NaN",
+    CandidateFlag.BAND_ORDER: "the bands look exchanged: files given in the wrong order",
 }

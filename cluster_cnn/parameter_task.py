@@ -82,6 +82,10 @@ class ParameterTask:
         flags |= np.where(estimates.is_at_limit, int(CandidateFlag.AT_LIMIT), 0)
         return self._values(estimates), flags.astype(np.int32)
 
+    def judge(self) -> tuple[int, str]:
+        """Find nothing: these weights do not know what a whole table looks like."""
+        return 0, ""
+
     def restrict(self, within: Mapping[str, tuple[float, float]]) -> None:
         """Keep parameters to ranges that the user knows."""
         self.predictor.check_ranges(within)

@@ -272,6 +272,7 @@ def _measure_on(
         bar = progress(batches, description=mosaic.name, unit="batch")
         for batch in bar:
             _measure_batch(task, batch, factors, known, result)
+        _judge_all(task, mosaic.name, here, result)
 
 
 def _measure_batch(
@@ -295,6 +296,15 @@ def _measure_batch(
         result.values[name][rows] = column
     result.flags[rows] &= ~int(CandidateFlag.NO_RESULT)
     result.flags[rows] |= flags
+
+
+def _judge_all(task: StampTask, name: str, here: np.ndarray, result: Prediction) -> None:
+    """Flag all rows that were measured on a mosaic, where they look wrong together."""
+    flags, reason = task.judge()
+    if flags:
+        result.flags[here & result.has_result] |= flags
+        meant = ", ".join(f.name for f in CandidateFlag if f & flags)
+        logger.warning("%s: %s All its rows are flagged %s.", name, reason, meant)
 
 
 def _explain(mosaic: Mosaic, task: StampTask) -> None:

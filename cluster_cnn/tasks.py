@@ -83,6 +83,17 @@ class StampTask(Protocol):
             result away.
         """
 
+    def judge(self) -> tuple[int, str]:
+        """Look back at all stamps measured since the last call, those of one mosaic.
+
+        Returns
+        -------
+        flags : int
+            `CandidateFlag` bits for all of them; 0 where all is well.
+        reason : str
+            One line for the user.
+        """
+
     def restrict(self, within: Mapping[str, tuple[float, float]]) -> None:
         """Keep parameters to ranges that the user knows; ConfigError if the task has none."""
 

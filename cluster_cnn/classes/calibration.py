@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cluster_cnn.band_order import BandOrder
+
 TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 
 _SMALLEST = 1e-9
@@ -32,6 +34,8 @@ class ClassCalibration:
     noise_range : tuple of float
         Pixel scatter, in units of the training set's, outside of which a stamp is out of range:
         it is in another unit, or of another depth.
+    order : BandOrder or None
+        What the bands look like together; None where it was not learnt.
     n_stamps : int
         Stamps that this was learnt from.
     """
@@ -41,6 +45,7 @@ class ClassCalibration:
     feature_whitening: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     largest_distance: float = np.inf
     noise_range: tuple[float, float] = (0.0, np.inf)
+    order: BandOrder | None = None
     n_stamps: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,6 +59,7 @@ class ClassCalibration:
             ],
             "largest_distance": self.largest_distance if is_limited else None,
             "noise_range": [v if np.isfinite(v) else None for v in self.noise_range],
+            "order": self.order.to_dict() if self.order else None,
             "n_stamps": self.n_stamps,
         }
 
@@ -69,6 +75,7 @@ class ClassCalibration:
             feature_whitening=matrix,
             largest_distance=np.inf if limit is None else float(limit),
             noise_range=_range_of(values["noise_range"]),
+            order=BandOrder.from_dict(values["order"]) if values.get("order") else None,
             n_stamps=int(values["n_stamps"]),
         )
 

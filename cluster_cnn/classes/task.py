@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from astro_io.errors import ConfigError
+from cluster_cnn.band_order import OrderWatch
 from cluster_cnn.classes.config import CLASS_NAMES
 from cluster_cnn.classes.figures import draw_gallery
 from cluster_cnn.classes.predictor import COMPACT, NO_CLUSTER, ClassEstimates, ClassPredictor
@@ -36,6 +37,8 @@ class ClassTask:
         self.pixel_scale_arcsec = predictor.pixel_scale_arcsec
         self.zeropoint_mag = dict(predictor.metadata.get("zeropoint_mag") or {})
         self.facts = {**predictor.describe(), "task": "classes"}
+        order = predictor.calibration.order
+        self._watch = OrderWatch(order, self.bands) if order else None
         self._gallery = {i: _Examples() for i in predictor.config.class_ids}
 
     @classmethod
@@ -73,8 +76,16 @@ class ClassTask:
         self._keep_examples(stamps, estimates)
         has_result = estimates.chosen > 0
         flags = np.where(has_result & estimates.is_strange, int(CandidateFlag.OUT_OF_RANGE), 0)
+        if self._watch:
+            is_odd = has_result & self._watch.look(stamps)
+            flags |= np.where(is_odd, int(CandidateFlag.BAND_ORDER), 0)
         flags |= np.where(has_result, 0, int(CandidateFlag.NO_RESULT))
         return self._values(estimates), flags.astype(np.int32)
+
+    def judge(self) -> tuple[int, str]:
+        """Say whether the bands of all stamps since the last call stand in the wrong order."""
+        reason = self._watch.judge() if self._watch else ""
+        return (int(CandidateFlag.BAND_ORDER) if reason else 0), reason
 
     def restrict(self, within: Mapping[str, tuple[float, float]]) -> None:
         """Refuse: classes have no ranges."""

@@ -21,6 +21,7 @@ from astro_io import run_folder
 from astro_io.config import dump_config
 from astro_io.errors import ConfigError, WeightsError
 from astro_io.provenance import provenance
+from cluster_cnn.band_order import BandOrder, learn_band_order
 from cluster_cnn.calibration import whitening
 from cluster_cnn.checkpoint import latest_checkpoint, load_checkpoint
 from cluster_cnn.classes.calibration import (
@@ -57,6 +58,9 @@ log = logging.getLogger(__name__)
 
 MEMBER_FILE = "member.h5"
 SCORES_FILE = "validation.json"
+
+ORDER_STAMPS = 2500
+"""So many training stamps tell what the bands look like."""
 
 
 def train_classes(
@@ -269,6 +273,7 @@ def pack_members(config: ClassTrainConfig, output: Path, stamps: TrainingStamps)
         feature_whitening=matrix,
         largest_distance=limit,
         noise_range=_noise_range(predictor.noise_of(seen)),
+        order=_band_order(stamps),
         n_stamps=len(labels),
     )
     path = output / f"{config.name}.weights.h5"
@@ -308,6 +313,16 @@ def _noise_range(noise: np.ndarray) -> tuple[float, float]:
     if not noise.size:
         return 0.0, np.inf
     return float(noise.min() / NOISE_MARGIN), float(noise.max() * NOISE_MARGIN)
+
+
+def _band_order(stamps: TrainingStamps) -> BandOrder | None:
+    """Learn from some of the training stamps what their bands look like."""
+    step = max(1, len(stamps.rows) // ORDER_STAMPS)
+    noise = stamps.scale.statistics.scale
+    return learn_band_order(
+        stamps.source.read(stamps.rows[::step][:ORDER_STAMPS]),
+        unit=float(np.exp(np.log(noise).mean())),
+    )
 
 
 def _no_features() -> tuple[np.ndarray, np.ndarray]:

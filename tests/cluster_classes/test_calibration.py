@@ -54,6 +54,12 @@ def test_noise_of_stamps_is_the_scatter_of_the_bands_that_are_there(rng):
     assert stamp_noise(np.zeros((0, 8, 8, 2)), np.ones(2)).shape == (0,)
 
 
+def test_weights_from_before_band_order_was_learnt_are_read():
+    values = ClassCalibration().to_dict()
+    assert values.pop("order") is None
+    assert ClassCalibration.from_dict(values).order is None
+
+
 def test_noise_range_round_trips():
     for limits in ((0.0, np.inf), (0.5, 20.0)):
         again = ClassCalibration.from_dict(ClassCalibration(noise_range=limits).to_dict())

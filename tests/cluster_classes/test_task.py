@@ -10,6 +10,7 @@ import pytest
 from class_stamps import make_stamps, tiny_model, write_set
 
 from astro_io.errors import ConfigError, OutputExistsError, WeightsError
+from cluster_cnn.band_order import learn_band_order
 from cluster_cnn.classes import evaluation, figures
 from cluster_cnn.classes.calibration import ClassCalibration
 from cluster_cnn.classes.networks import build_class_model
@@ -25,15 +26,18 @@ from cluster_cnn.weights_file import named_variables
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Untrained weights of one member: what they say is of no matter here."""
+    return write_weights(tmp_path_factory.mktemp("weights") / "tiny.weights.h5", ClassCalibration())
+
+
+def write_weights(path, calibration):
     stamps, _ = make_stamps(40, seed=1)
     model = build_class_model(tiny_model(), seed=1)
-    path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
     save_class_weights(
         path,
         [{name: v.numpy() for name, v in named_variables(model).items()}],
         config=tiny_model(),
         scale=measure_scale(stamps, bands=("F555W", "F814W")),
-        calibration=ClassCalibration(),
+        calibration=calibration,
         metadata={"zeropoint_mag": {"F555W": 25.8, "F814W": 25.1}, "pixel_scale_arcsec": 0.0396},
     )
     return path
@@ -69,6 +73,21 @@ def test_columns_are_what_is_measured(task):
     np.testing.assert_array_equal(values["class"], wanted)
     assert (flags == 0).all()
     assert (values["entropy"] <= np.log(2) + 1e-9).all()
+
+
+def test_bands_in_the_wrong_order_are_flagged_row_by_row_and_together(tmp_path):
+    learnt, _ = make_stamps(400, seed=1)  # F814W is twice as bright
+    order = learn_band_order(learnt, unit=1.0)
+    task = open_task(write_weights(tmp_path / "order.weights.h5", ClassCalibration(order=order)))
+    stamps, _ = make_stamps(40, seed=2)
+    right = task.measure(stamps, {})[1]
+    assert (right & CandidateFlag.BAND_ORDER == 0).all()
+    assert task.judge() == (0, "")
+    swapped = task.measure(stamps[..., ::-1], {})[1]
+    assert (swapped & CandidateFlag.BAND_ORDER > 0).mean() > 0.5
+    flags, reason = task.judge()
+    assert flags == CandidateFlag.BAND_ORDER
+    assert "F555W like F814W, F814W like F555W" in reason
 
 
 def test_stamp_without_data_has_no_class(task):

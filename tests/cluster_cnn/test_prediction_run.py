@@ -45,6 +45,16 @@ class MiddleTask:
         av = known.get("av", np.full(len(stamps), np.nan))
         return {"light": light, "av": av}, flags.astype(np.int32)
 
+    def judge(self):
+        return 0, ""
+
+
+class SuspiciousTask(MiddleTask):
+    """Finds fault with every mosaic as a whole, and remembers what it was asked about."""
+
+    def judge(self):
+        return int(CandidateFlag.BAND_ORDER), "bands look exchanged."
+
 
 def image(offset: float = 0.5) -> np.ndarray:
     y, x = np.mgrid[:HEIGHT, :WIDTH]
@@ -77,6 +87,14 @@ def test_fluxes_reach_the_network_in_the_unit_of_the_training_set(spec):
     prediction = predict_candidates(task, [spec], candidates)
     # F814W is 2.5 magnitudes of zero point off: ten of the wanted units in one of the image's.
     assert prediction.values["light"][0] == pytest.approx(11 * 3040.5)
+
+
+def test_doubt_about_a_whole_mosaic_is_on_each_row_that_was_measured_there(spec, caplog):
+    candidates = candidates_of(Table({"x": [40.0, 500.0], "y": [30.0, 30.0]}))
+    prediction = predict_candidates(SuspiciousTask(), [spec], candidates)
+    assert prediction.flags.tolist() == [CandidateFlag.BAND_ORDER, OFF | NO_RESULT]
+    (line,) = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert line.endswith("bands look exchanged. All its rows are flagged BAND_ORDER.")
 
 
 def test_each_row_is_measured_on_the_first_mosaic_it_lies_on(spec, tmp_path):
