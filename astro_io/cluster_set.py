@@ -3,7 +3,8 @@
 Layout, schema version 1::
 
     /                     schema, schema_version, bands, attributes, provenance, n_planned, n_done
-    /stamps               (N, H, W, B) float32, one chunk a stamp
+    /stamps               (N, H, W, B) float32 or float16, one chunk a stamp
+    /wide                 the same in larger pixels (attribute wide_binning), where there is one
     /table/<column>       (N,), with attributes unit and meaning
 
 Rows count only up to ``n_done``, which is the last thing written for a block of rows.
@@ -42,6 +43,9 @@ CLUSTER_COLUMNS: dict[str, tuple[str, str, str]] = {
 """Columns of every set: dtype, unit, meaning.  What a background stamp lacks is NaN; snr is 0."""
 
 REQUIRED_COLUMNS = ("log_age", "log_mass", "half_light_radius_arcsec", "av", "class", "snr")
+
+PIXELS = ("stamps", "wide")
+"""Arrays of a file that hold light; the second is left out where there is no wide view."""
 
 CLUSTER_CLASSES = (1, 2, 3)
 """Values of ``class`` that are star clusters."""
@@ -84,6 +88,9 @@ class ClusterSetWriter:
         Replace a file that is there, instead of going on with it.
     filters : mapping, optional
         Options of `h5py.Group.create_dataset` for the stamps, such as compression.
+    half_precision : bool
+        Store pixels of a new file in 16 bits: right to 1 in 4096, which is below the photon noise
+        of any pixel with less than 16 million electrons.
 
     Attributes
     ----------
@@ -106,10 +113,12 @@ class ClusterSetWriter:
         n_planned: int | None = None,
         overwrite: bool = False,
         filters: Mapping[str, Any] | None = None,
+        half_precision: bool = False,
     ) -> None:
         self.path = Path(path)
         self.bands = tuple(bands)
         self._filters = dict(filters or {})
+        self._dtype = np.dtype(np.float16 if half_precision else np.float32)
         identity = set_identity(bands, attributes)
         fresh = overwrite or not self.path.exists()
         if not fresh:
@@ -122,6 +131,8 @@ class ClusterSetWriter:
             for key, value in identity.items():
                 self._file.attrs[key] = json.dumps(value)
             self._file.create_group("table")
+        if "stamps" in self._file:
+            self._dtype = self._file["stamps"].dtype
         self._file.attrs["n_planned"] = max(n_planned or 0, self._file.attrs.get("n_planned", 0))
         self.n_done = int(self._file.attrs["n_done"])
 
@@ -142,7 +153,12 @@ class ClusterSetWriter:
         """Close the file."""
         self._file.close()
 
-    def append(self, stamps: np.ndarray, rows: Table | Mapping[str, np.ndarray]) -> None:
+    def append(
+        self,
+        stamps: np.ndarray,
+        rows: Table | Mapping[str, np.ndarray],
+        wide: np.ndarray | None = None,
+    ) -> None:
         """Append a block of rows and flush it to the file system.
 
         Parameters
@@ -151,6 +167,8 @@ class ClusterSetWriter:
             Flux as observed, with background and noise; NaN where there is no data.
         rows : Table or mapping of str to ndarray, shape (n,)
             The truth: `REQUIRED_COLUMNS` and any others; the same columns in every block.
+        wide : ndarray of float, shape (n, H, W, B), optional
+            The same centres in larger pixels; in every block or in none.
 
         Raises
         ------
@@ -158,9 +176,12 @@ class ClusterSetWriter:
             If shapes disagree with one another or with earlier blocks, or a column is missing.
         """
         columns = {name: np.asarray(rows[name]) for name in _column_names(rows)}
+        pixels = {"stamps": stamps} if wide is None else {"stamps": stamps, "wide": wide}
         self._check_block(stamps, columns)
+        self._check_pixels(pixels)
         n_new = self.n_done + len(stamps)
-        self._resized("stamps", stamps, n_new, chunk=1, options=self._filters)
+        for name, values in pixels.items():
+            self._resized(name, self._storable(values), n_new, chunk=1, options=self._filters)
         for name, values in columns.items():
             stored = self._resized(f"table/{name}", values, n_new, chunk=4096, options={})
             unit, meaning = _notes(rows, name)
@@ -190,11 +211,30 @@ class ClusterSetWriter:
                     f"{self.path.name}: column {name} has shape {values.shape} for "
                     f"{len(stamps)} stamps."
                 )
-        if self.n_done and self._file["stamps"].shape[1:] != stamps.shape[1:]:
-            raise DatasetError(
-                f"{self.path.name}: expected stamps of {self._file['stamps'].shape[1:]}; found "
-                f"{stamps.shape[1:]}."
-            )
+
+    def _check_pixels(self, pixels: Mapping[str, np.ndarray]) -> None:
+        """Raise unless all pixels are of one number of stamps and as in earlier blocks."""
+        found = {name: values.shape[1:] for name, values in pixels.items()}
+        earlier = found
+        if self.n_done:
+            stored = [name for name in PIXELS if name in self._file]
+            earlier = {name: self._file[name].shape[1:] for name in stored}
+        for name in PIXELS:
+            if found.get(name) != earlier.get(name):
+                raise DatasetError(
+                    f"{self.path.name}: expected {name} of {earlier.get(name)}; found "
+                    f"{found.get(name)}."
+                )
+        if len({len(values) for values in pixels.values()}) > 1:
+            raise DatasetError(f"{self.path.name}: expected a wide view for each stamp.")
+
+    def _storable(self, pixels: np.ndarray) -> np.ndarray:
+        """Return pixels in the type of the file, those too bright for it as bright as it allows."""
+        if self._dtype == np.float32:
+            return pixels
+        largest = float(np.finfo(np.float16).max)
+        stored: np.ndarray = np.clip(pixels, -largest, largest).astype(np.float16)
+        return stored
 
     def _resized(
         self, name: str, values: np.ndarray, n_rows: int, *, chunk: int, options: Mapping[str, Any]
@@ -208,7 +248,7 @@ class ClusterSetWriter:
                 shape=(0, *values.shape[1:]),
                 maxshape=(None, *values.shape[1:]),
                 chunks=(chunk, *values.shape[1:]),
-                dtype=np.float32 if name == "stamps" else kind,
+                dtype=self._dtype if name in PIXELS else kind,
                 **options,
             )
         stored = self._file[name]
@@ -237,6 +277,10 @@ class ClusterSetReader:
         Names in the truth table.
     stamp_shape : tuple of int
         ``(H, W, B)``.
+    wide_shape : tuple of int or None
+        The same of the wide views; None where the set has none.
+    wide_binning : int
+        Pixels of a stamp along the side of one of a wide view; 0 without.
 
     Raises
     ------
@@ -264,6 +308,11 @@ class ClusterSetReader:
                 "Rerun the command that made it to finish the rest."
             )
         self.stamp_shape: tuple[int, int, int] = tuple(file["stamps"].shape[1:])
+        has_wide = "wide" in file
+        self.wide_shape: tuple[int, ...] | None = (
+            tuple(file["wide"].shape[1:]) if has_wide else None
+        )
+        self.wide_binning = int(self.attributes["wide_binning"]) if has_wide else 0
 
     def __len__(self) -> int:
         """Return the number of stamps."""
@@ -304,17 +353,35 @@ class ClusterSetReader:
         -------
         ndarray of float32, shape (n, H, W, B)
         """
+        return self._read_pixels("stamps", rows)
+
+    def read_wide(self, rows: Sequence[int] | np.ndarray | slice) -> np.ndarray:
+        """Return wide views as `read_stamps` returns stamps.
+
+        Raises
+        ------
+        DatasetError
+            If the set has none.
+        """
+        if self.wide_shape is None:
+            raise DatasetError(
+                f"{self.path}: expected wide views beside the stamps; found none. Simulate them "
+                "(--set instrument.wide_binning=4)."
+            )
+        return self._read_pixels("wide", rows)
+
+    def _read_pixels(self, name: str, rows: Sequence[int] | np.ndarray | slice) -> np.ndarray:
         index = np.arange(len(self))[rows] if isinstance(rows, slice) else np.asarray(rows, int)
         if index.size and not (index.min() >= 0 and index.max() < len(self)):
             raise IndexError(f"{self.path.name}: stamp {index.max()} of {len(self)}")
-        stored = self._open()["stamps"]
-        stamps = np.empty((len(index), *self.stamp_shape), np.float32)
+        stored = self._open()[name]
+        stamps = np.empty((len(index), *stored.shape[1:]), stored.dtype)
         try:
             for place, row in enumerate(index):  # h5py is slow at lists of rows
                 stored.read_direct(stamps, np.s_[int(row)], np.s_[place])
         except OSError as error:
             raise DatasetError(f"{self.path}: damaged stamps ({error}). Make it again.") from error
-        return stamps
+        return stamps.astype(np.float32, copy=False)
 
     def column(self, name: str) -> np.ndarray:
         """Return one column of the truth, shape (N,); float64 for numbers with a fraction.

@@ -80,6 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="change a setting, for example cluster.log_mass=[3,4]; repeatable",
     )
+    parser.add_argument(
+        "--half-precision", action="store_true", help="store pixels in 16 bits: half of the disk"
+    )
     parser.add_argument("--preview", action="store_true", help="also write a picture of mocks")
     add_common_arguments(parser, output="a .h5 file, or a folder (clusters.h5 in it)")
     return parser
@@ -139,6 +142,7 @@ def _write_set(path: Path, config: ClusterSetConfig, args: argparse.Namespace) -
         provenance=provenance(),
         n_planned=args.n,
         overwrite=args.overwrite,
+        half_precision=args.half_precision,
     ) as writer:
         todo = range(writer.n_done, args.n)
         has_classes = args.task == "classes"
@@ -154,7 +158,8 @@ def _write_set(path: Path, config: ClusterSetConfig, args: argparse.Namespace) -
         for block in progress(blocks, description="clusters", total=n_blocks, unit="block"):
             stamps = np.stack([mock.stamp for mock in block])
             rows = truth_table([m.row for m in block], bands, has_classes=has_classes)
-            writer.append(stamps, rows)
+            views = [mock.wide for mock in block if mock.wide is not None]
+            writer.append(stamps, rows, np.stack(views) if views else None)
     return len(todo)
 
 
@@ -190,6 +195,12 @@ def _attributes(config: ClusterSetConfig, args: argparse.Namespace) -> dict[str,
         "zeropoint_mag": list(config.instrument.zeropoint_mag),
         "config": settings,
     }
+    if config.instrument.wide_binning:
+        attributes["wide_binning"] = config.instrument.wide_binning
+    else:
+        del settings["instrument"]["wide_binning"]  # sets without can be gone on with
+    if args.half_precision:
+        attributes["half_precision"] = True
     if args.task == "classes":
         attributes["task"] = args.task
     if args.background:

@@ -59,7 +59,7 @@ class MosaicBackgrounds:
         avoid: Sequence[str | Path] = (),
         avoid_radius_arcsec: float = 3.0,
     ) -> None:
-        self.size = instrument.stamp_px
+        self.size = instrument.span_px
         self._radius_px = avoid_radius_arcsec / instrument.pixel_scale_arcsec
         tables = [_read_positions(path) for path in avoid]
         self._mosaics = [_prepare(read_image(m), instrument, tables) for m in mosaics]
@@ -116,9 +116,9 @@ def _prepare(
             f"{image.name}: expected pixels of {wanted:g} arcsec, found {scale:.4f}. Resample the "
             "mosaic, or set instrument.pixel_scale_arcsec."
         )
-    if min(image.shape) < instrument.stamp_px:
+    if min(image.shape) < instrument.span_px:
         raise ImageError(
-            f"{image.name}: expected at least {instrument.stamp_px} px a side, found {image.shape}."
+            f"{image.name}: expected at least {instrument.span_px} px a side, found {image.shape}."
         )
     pairs = zip(instrument.zeropoint_mag, image.zeropoint_mag, strict=True)
     factor = [1.0 if own is None else 10.0 ** (0.4 * (ours - own)) for ours, own in pairs]

@@ -72,6 +72,10 @@ class ClassMockMaker(MockMaker):
     def __init__(self, config: ClusterSetConfig) -> None:
         super().__init__(config)
         classes = config.classes
+        if config.instrument.wide_binning:
+            raise ConfigError(
+                "[instrument] wide_binning: classes are told from the stamp alone. Leave it out."
+            )
         if classes.filter not in config.instrument.filters:
             raise ConfigError(
                 f"[classes] filter: expected one of {', '.join(config.instrument.filters)}; "

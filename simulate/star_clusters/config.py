@@ -47,6 +47,9 @@ class InstrumentConfig:
         Standard deviation of the kernel by which drizzling correlates the noise; 0 for none.
     psf_size : range
         Stretch of the point spread functions, for focus and for robustness.
+    wide_binning : int
+        Beside each stamp a wide view of as many pixels, each as large as so many by so many of
+        the stamp's, around the same centre; 0 for none.
     """
 
     filters: tuple[str, ...] = ("ACS_F475W", "ACS_F814W")
@@ -59,6 +62,7 @@ class InstrumentConfig:
     read_noise_e: PerBand = (9.0, 9.0)
     noise_blur_px: PerBand = (0.0, 0.0)
     psf_size: Range = (1.0, 1.0)
+    wide_binning: int = 0
 
     def __post_init__(self) -> None:
         """Check lengths and signs."""
@@ -83,11 +87,22 @@ class InstrumentConfig:
                 "[instrument] expected stamp_px of at least 8, pixel_scale_arcsec and exposure_s "
                 f"above 0; found {self.stamp_px}, {self.pixel_scale_arcsec}, {self.exposure_s}."
             )
+        b = self.wide_binning
+        if b and (b < 2 or self.stamp_px % b or (self.stamp_px - self.stamp_px // b) % 2):
+            raise ConfigError(
+                f"[instrument] wide_binning: expected 0, or at least 2 such that {self.stamp_px} "
+                f"px and its wide pixels share a centre; found {b}."
+            )
         _check_ranges(self, "instrument")
         if self.psf_size[0] < 0.5 or self.psf_size[1] > 2.0:
             raise ConfigError(
                 f"[instrument] psf_size: expected 0.5 to 2; found {list(self.psf_size)}."
             )
+
+    @property
+    def span_px(self) -> int:
+        """Side of all that is seen, in pixels of the stamp."""
+        return self.stamp_px * max(self.wide_binning, 1)
 
     @property
     def bands(self) -> tuple[str, ...]:

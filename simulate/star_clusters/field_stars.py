@@ -166,6 +166,64 @@ class FieldLight:
     covariance: np.ndarray
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FieldRecipe:
+    """What a piece of a field of any size is drawn from.
+
+    Attributes
+    ----------
+    components : tuple of Population
+    mass_arcsec2 : tuple of float
+        Mass formed of each component in a square arcsec, solar.
+    counts : ndarray of float, shape (B,)
+        Electrons a second for a flux of one.
+    faintest : float
+        As of `draw_field`, for a pixel of the stamp.
+    max_stars : int
+    """
+
+    components: tuple[Population, ...]
+    mass_arcsec2: tuple[float, ...]
+    counts: np.ndarray
+    faintest: float
+    max_stars: int
+
+    def draw(
+        self, rng: np.random.Generator, area_arcsec2: float, *, binning: int = 1
+    ) -> FieldLight:
+        """Draw the stars of an area, seen in pixels of ``binning**2`` of the stamp's."""
+        masses = [mass * area_arcsec2 for mass in self.mass_arcsec2]
+        return draw_field(
+            rng,
+            self.components,
+            masses,
+            faintest=self.faintest * binning,
+            max_stars=self.max_stars,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FieldScene:
+    """A star field before it is rendered, in electrons a second.
+
+    Attributes
+    ----------
+    recipe : FieldRecipe
+    y, x : ndarray of float64, shape (N,)
+        Stars drawn singly, stamp pixels.
+    flux : ndarray of float64, shape (N, B)
+        Of these.
+    smooth : ndarray of float64, shape (wide_px^2, B)
+        Light of the others in each pixel of the wide field.
+    """
+
+    recipe: FieldRecipe
+    y: np.ndarray
+    x: np.ndarray
+    flux: np.ndarray
+    smooth: np.ndarray
+
+
 def draw_field(
     rng: np.random.Generator,
     components: Sequence[Population],

@@ -13,9 +13,10 @@ from simulate.star_clusters.cluster_stars import ClusterParameters, PointSources
 from simulate.star_clusters.config import KINDS, ClusterSetConfig
 from simulate.star_clusters.extinction import extinction_ratios
 from simulate.star_clusters.field_stars import (
+    FieldRecipe,
+    FieldScene,
     Population,
     build_components,
-    draw_field,
     draw_unresolved,
 )
 from simulate.star_clusters.filters import get_filters
@@ -25,6 +26,7 @@ from simulate.star_clusters.isochrones import IsochroneGrid
 from simulate.star_clusters.others import draw_galaxy, draw_stars
 from simulate.star_clusters.photometry import Exposure, counts_factor
 from simulate.star_clusters.render import StampGrid, convolve_pair, psf_spectra
+from simulate.star_clusters.wide_view import WideView, bin_stamp
 
 BACKGROUND, CLUSTER, NOT_CLUSTER = 0, 1, 4
 """Values of the column ``class``: plain field, symmetric cluster, star or pair or galaxy."""
@@ -33,6 +35,7 @@ _PSF_SIZES = 5
 _FAINTEST_DRAWN = 1.0  # total light over the noise of a pixel
 _MAX_FIELD_STARS = 12_000
 _MAD_TO_SIGMA = 1.4826
+_WIDE_STREAM = 2  # keeps the surroundings apart from the object: its stamp is the same without
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +48,13 @@ class Mock:
         Electrons a second.
     row : dict
         Columns of the truth table; NaN where a value has no meaning.
+    wide : ndarray of float32, shape (H, W, B), or None
+        The same centre in larger pixels, where the settings ask for it.
     """
 
     stamp: np.ndarray
     row: dict[str, Any]
+    wide: np.ndarray | None = None
 
 
 def object_seed(seed: int, index: int) -> int:
@@ -75,6 +81,9 @@ class MockMaker:
         self.filters = get_filters(config.instrument.filters)
         self.grid = StampGrid(config.instrument.stamp_px, config.instrument.pixel_scale_arcsec)
         self.exposure = Exposure.from_config(config.instrument)
+        self.wide = (
+            WideView(config.instrument, self.grid) if config.instrument.wide_binning else None
+        )
         self.isochrones = _read_isochrones(config)
         self._dimming = extinction_ratios(
             self.filters, config.extinction.curve, config.extinction.r_v
@@ -116,8 +125,9 @@ class MockMaker:
             Of the set.
         index : int
             Which object of it.
-        background : ndarray of float32, shape (H, W, B), optional
-            A piece of a real mosaic in electrons a second, in place of a mock star field.
+        background : ndarray of float32, shape (span, span, B), optional
+            A piece of a real mosaic in electrons a second, in place of a mock star field; the
+            stamp is in its middle.
 
         Returns
         -------
@@ -138,16 +148,40 @@ class MockMaker:
             values.update(facts)
         else:
             sources = self._other(rng, kind, centre, distance)
-        field = None
+        field, middle = None, background
         if background is None:
-            field, facts = self._field(rng, distance)
+            field, facts = self._draw_field(rng, distance)
             values.update(facts)
-        stamp, snr = self._expose(rng, sources, field, background, psf_size)
+        elif self.wide is not None:
+            cut = (background.shape[0] - self.grid.stamp_px) // 2
+            middle = background[cut:-cut, cut:-cut]
+        planes = None if field is None else self._lay_field(field)
+        stamp, snr = self._expose(rng, sources, planes, middle, psf_size)
         class_id = CLUSTER if is_cluster else BACKGROUND if kind == "field" else NOT_CLUSTER
         values.update(kind=kind, seed=own_seed, index=index, snr=snr, y=centre[0], x=centre[1])
         values["class"] = class_id
         values.update(self._magnitudes(sources, kind))
-        return Mock(stamp, values)
+        if self.wide is None:
+            return Mock(stamp, values)
+        rng = np.random.default_rng([own_seed, _WIDE_STREAM])
+        return Mock(
+            stamp, values, self._look_wide(rng, stamp, sources, field, background, psf_size)
+        )
+
+    def _look_wide(
+        self,
+        rng: np.random.Generator,
+        stamp: np.ndarray,
+        sources: PointSources,
+        field: FieldScene | None,
+        background: np.ndarray | None,
+        psf_size: float,
+    ) -> np.ndarray:
+        """Return the wide view around a finished stamp."""
+        assert self.wide is not None, "called without a wide view"
+        spectra = psf_spectra(self.filters, self.wide.grid, psf_size)
+        around = None if background is None else bin_stamp(background, self.wide.binning)
+        return self.wide.observe(rng, stamp, sources, field, around, spectra)
 
     def _draw_kind(self, rng: np.random.Generator) -> str:
         weights = np.array(self.config.others.weights)
@@ -261,6 +295,7 @@ class MockMaker:
                 distance_kpc=distance,
                 centre=centre,
                 grid=self.grid,
+                surroundings=None if self.wide is None else self.wide.grid,
             )
         else:
             drawn = draw_stars(
@@ -279,6 +314,18 @@ class MockMaker:
         self, rng: np.random.Generator, distance: float
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Draw the star field on the fine grid, in electrons a second, and its truth."""
+        field, facts = self._draw_field(rng, distance)
+        return self._lay_field(field), facts
+
+    def _lay_field(self, field: FieldScene) -> np.ndarray:
+        planes = self.grid.deposit(field.y, field.x, field.flux)
+        planes += self.grid.deposit_lattice(field.smooth)
+        return planes
+
+    def _draw_field(
+        self, rng: np.random.Generator, distance: float
+    ) -> tuple[FieldScene, dict[str, Any]]:
+        """Draw the star field in electrons a second, and its truth."""
         c = self.config.field
         brightness = rng.uniform(*c.surface_brightness_mag)
         young = _log_uniform(rng, c.young_fraction)
@@ -290,25 +337,30 @@ class MockMaker:
             for share, part in zip(shares, self.components, strict=True)
         )
         nearness = counts_factor(np.zeros(1), distance, np.zeros(1))[0]
-        mass = 10.0 ** (-0.4 * brightness) * self.grid.wide_area_arcsec2 / (per_mass * nearness)
-        light = draw_field(
-            rng,
-            self.components,
-            [share * mass for share in shares],
+        mass = 10.0 ** (-0.4 * brightness) / (per_mass * nearness)
+        recipe = FieldRecipe(
+            components=self.components,
+            mass_arcsec2=tuple(share * mass for share in shares),
+            counts=self.counts(distance, av),
             faintest=_FAINTEST_DRAWN * (distance / self._reference_distance_kpc) ** 2,
             max_stars=_MAX_FIELD_STARS,
         )
-        counts = self.counts(distance, av)
+        light = recipe.draw(rng, self.grid.wide_area_arcsec2)
         y, x = self.grid.draw_positions(rng, len(light.flux))
-        planes = self.grid.deposit(y, x, light.flux * counts)
         smooth = draw_unresolved(rng, light, n_cells=self.grid.wide_px**2).T
-        planes += self.grid.deposit_lattice(smooth * counts)
+        field = FieldScene(
+            recipe=recipe,
+            y=y,
+            x=x,
+            flux=light.flux * recipe.counts,
+            smooth=smooth * recipe.counts,
+        )
         facts = {
             "field_surface_brightness": brightness,
             "field_young_fraction": young,
             "field_av": av,
         }
-        return planes, facts
+        return field, facts
 
     def _expose(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +11,10 @@ from simulate.star_clusters.cluster_stars import PointSources
 from simulate.star_clusters.config import OthersConfig
 from simulate.star_clusters.field_stars import OLD, YOUNG, Population
 from simulate.star_clusters.photometry import distance_modulus
-from simulate.star_clusters.render import OVERSAMPLING, StampGrid
+from simulate.star_clusters.render import StampGrid
+
+if TYPE_CHECKING:
+    import galsim
 
 _PAIR_SEPARATION_ARCSEC = (0.08, 0.35)
 _PAIR_CONTRAST_MAG = 1.5
@@ -69,6 +73,7 @@ def draw_galaxy(
     distance_kpc: float,
     centre: tuple[float, float],
     grid: StampGrid,
+    surroundings: StampGrid | None = None,
 ) -> PointSources:
     """Draw a background galaxy: a Sersic profile with the colours of old and young stars.
 
@@ -84,11 +89,13 @@ def draw_galaxy(
     centre : tuple of float
         ``(y, x)``, stamp pixels.
     grid : StampGrid
+    surroundings : StampGrid, optional
+        A larger and coarser grid around the same centre, for the light outside `grid`.
 
     Returns
     -------
     PointSources
-        One source a point of the fine grid.
+        One source a point of the fine grid, in its stamp pixels.
     """
     import galsim
 
@@ -97,23 +104,39 @@ def draw_galaxy(
         n=float(rng.choice(_SERSIC_INDICES)), half_light_radius=radius, trunc=6.0 * radius
     )
     profile = profile.shear(q=rng.uniform(0.3, 1.0), beta=rng.uniform(0.0, np.pi) * galsim.radians)
-    spacing = grid.pixel_scale_arcsec / OVERSAMPLING
-    first = -grid.margin_px
-    middle = first + (grid.n - 1) / (2.0 * OVERSAMPLING)
-    profile = profile.shift(
-        (centre[1] - middle) * grid.pixel_scale_arcsec,
-        (centre[0] - middle) * grid.pixel_scale_arcsec,
-    )
-    # A blur well below that of the telescope takes the cusp, and most of the time, away.
-    smooth = galsim.Convolve(profile, galsim.Gaussian(sigma=spacing))
-    image = smooth.drawImage(nx=grid.n, ny=grid.n, scale=spacing, method="no_pixel").array
+    y, x, share = _profile_points(profile, centre, grid)
+    if surroundings is not None:
+        at = [surroundings.positions_of(grid, np.array(c)) for c in centre]
+        far = _profile_points(profile, at, surroundings)
+        far_y, far_x = (grid.positions_of(surroundings, c) for c in far[:2])
+        outside = ~grid.inside(far_y, far_x)
+        y, x = np.concatenate([y, far_y[outside]]), np.concatenate([x, far_x[outside]])
+        share = np.concatenate([share, far[2][outside]])
     light = _galaxy_colours(rng, components, reference_band)
     mag = rng.uniform(*config.galaxy_mag) - distance_modulus(distance_kpc)
     light = light * 10.0 ** (-0.4 * mag)
+    return PointSources(y, x, share[:, None] * light)
+
+
+def _profile_points(
+    profile: galsim.GSObject, centre: Sequence[float], grid: StampGrid
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return where a profile is bright on a fine grid, in stamp pixels, and its light there."""
+    import galsim
+
+    spacing = grid.pixel_scale_arcsec / grid.oversampling
+    first = -grid.margin_px
+    middle = first + (grid.n - 1) / (2.0 * grid.oversampling)
+    # A blur well below that of the telescope takes the cusp, and most of the time, away.
+    smooth = galsim.Convolve(profile, galsim.Gaussian(sigma=spacing)).shift(
+        (centre[1] - middle) * grid.pixel_scale_arcsec,
+        (centre[0] - middle) * grid.pixel_scale_arcsec,
+    )
+    image = smooth.drawImage(nx=grid.n, ny=grid.n, scale=spacing, method="no_pixel").array
     bright = image > 1e-7
     y, x = np.nonzero(bright)
-    at = [first + index / OVERSAMPLING for index in (y, x)]
-    return PointSources(at[0], at[1], image[bright][:, None].astype(np.float64) * light)
+    at = [first + index / grid.oversampling for index in (y, x)]
+    return at[0], at[1], image[bright].astype(np.float64)
 
 
 def _galaxy_colours(

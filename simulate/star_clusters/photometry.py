@@ -65,6 +65,15 @@ class Exposure:
             blur=config.noise_blur_px,
         )
 
+    def binned(self, factor: int) -> Exposure:
+        """Return the exposure of pixels that are sums of ``factor**2`` of these."""
+        return Exposure(
+            exposure_s=self.exposure_s,
+            background_rate=self.background_rate * factor**2,
+            read_noise_e=self.read_noise_e * factor,
+            blur=tuple(width / factor for width in self.blur),
+        )
+
     def variance(self, rate: np.ndarray) -> np.ndarray:
         """Return the variance of an observed pixel, before its noise is blurred.
 

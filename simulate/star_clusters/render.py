@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.fft import fft2, ifft2, next_fast_len
+from scipy.fft import fft2, ifft, ifft2, irfft, next_fast_len, rfft2
 from scipy.sparse import csc_array
 
 from simulate.star_clusters.filters import HstFilter
@@ -39,10 +39,16 @@ class StampGrid:
     stamp_px : int
         Pixels a side.
     pixel_scale_arcsec : float
+    oversampling : int
+        Grid points a pixel and axis.
+    binning : int
+        Each pixel is the sum of so many by so many smaller ones.
     """
 
     stamp_px: int
     pixel_scale_arcsec: float
+    oversampling: int = OVERSAMPLING
+    binning: int = 1
 
     @property
     def margin_px(self) -> int:
@@ -58,7 +64,7 @@ class StampGrid:
     @property
     def n(self) -> int:
         """Side of the wide field in grid points."""
-        return self.wide_px * OVERSAMPLING
+        return self.wide_px * self.oversampling
 
     @property
     def wide_area_arcsec2(self) -> float:
@@ -69,6 +75,11 @@ class StampGrid:
         """Return which positions (stamp pixels, centres at integers) the wide field holds."""
         low, high = -self.margin_px - 0.5, self.wide_px - self.margin_px - 0.5
         return (y >= low) & (y < high) & (x >= low) & (x < high)
+
+    def positions_of(self, other: StampGrid, position: np.ndarray) -> np.ndarray:
+        """Return a coordinate in stamp pixels of `other`, which has the same centre, in ours."""
+        ratio = other.pixel_scale_arcsec / self.pixel_scale_arcsec
+        return (position - (other.stamp_px - 1) / 2.0) * ratio + (self.stamp_px - 1) / 2.0
 
     def draw_positions(self, rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw positions spread evenly over the wide field, in stamp pixels."""
@@ -95,7 +106,7 @@ class StampGrid:
         ndarray of float32, shape (B, n, n)
             Smoothed by the kernel, which `psf_spectra` takes out again.
         """
-        return self._lay(self._spread_matrix(y, x), flux)
+        return self._lay(self.spread_matrix(y, x), flux)
 
     def deposit_lattice(self, flux: np.ndarray) -> np.ndarray:
         """Lay light on all pixels of the wide field at once: `deposit` at the `lattice`.
@@ -114,7 +125,7 @@ class StampGrid:
         light = spread @ np.ascontiguousarray(flux, dtype=np.float32)
         return np.ascontiguousarray(light.T).reshape(-1, self.n, self.n)
 
-    def _spread_matrix(self, y: np.ndarray, x: np.ndarray) -> csc_array:
+    def spread_matrix(self, y: np.ndarray, x: np.ndarray) -> csc_array:
         """Return the share of each position's light at each grid point, shape (n^2, N)."""
         n, n_stars = self.n, len(y)
         rows, weight_y = self._spread(y)
@@ -126,7 +137,7 @@ class StampGrid:
 
     def _spread(self, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the grid points around positions along one axis, and the kernel there."""
-        fine = (np.asarray(position, dtype=np.float64) + self.margin_px) * OVERSAMPLING
+        fine = (np.asarray(position, dtype=np.float64) + self.margin_px) * self.oversampling
         first = np.ceil(fine - _WIDTH / 2).astype(np.int32)
         points = first[:, None] + np.arange(_WIDTH, dtype=np.int32)
         distance = np.abs(points - fine[:, None]) * (_KERNEL_STEPS / (_WIDTH / 2))
@@ -135,7 +146,7 @@ class StampGrid:
 
 @lru_cache(maxsize=2)
 def _lattice_matrix(grid: StampGrid) -> csc_array:
-    return grid._spread_matrix(*grid.lattice())
+    return grid.spread_matrix(*grid.lattice())
 
 
 @lru_cache(maxsize=1)
@@ -172,15 +183,51 @@ def psf_spectra(
     -------
     ndarray of float32, shape (B, n, n)
     """
-    spacing = grid.pixel_scale_arcsec / OVERSAMPLING
+    spacing = grid.pixel_scale_arcsec / grid.oversampling
     # The pupil is symmetric about both axes: one quadrant of the frequencies tells all.
     k, where = np.unique(np.abs(np.fft.fftfreq(grid.n, spacing)), return_inverse=True)
     ky, kx = np.meshgrid(k, k, indexing="ij")
     smoothing = _kernel_transform(ky * spacing) * _kernel_transform(kx * spacing)
+    binned = _binning_transform(ky, grid) * _binning_transform(kx, grid)
     quadrants = [transfer_function(f, ky, kx, size_factor=size_factor) for f in filters]
     return np.stack(
-        [(quadrant / smoothing)[np.ix_(where, where)] for quadrant in quadrants]
+        [(quadrant * binned / smoothing)[np.ix_(where, where)] for quadrant in quadrants]
     ).astype(np.float32)
+
+
+def _binning_transform(k: np.ndarray, grid: StampGrid) -> np.ndarray:
+    """Return the transform of the mean of the smaller pixels that make up a pixel."""
+    at = (np.arange(grid.binning) - (grid.binning - 1) / 2.0) / grid.binning
+    phase = 2.0 * np.pi * grid.pixel_scale_arcsec * at
+    return np.mean([np.cos(k * one) for one in phase], axis=0)
+
+
+def convolve(scene: np.ndarray, spectra: np.ndarray, grid: StampGrid) -> np.ndarray:
+    """Convolve one scene with the point spread functions.
+
+    Parameters
+    ----------
+    scene : ndarray of float32, shape (B, n, n)
+        From `StampGrid.deposit`.
+    spectra : ndarray of float32, shape (B, n, n)
+        From `psf_spectra`.
+    grid : StampGrid
+
+    Returns
+    -------
+    ndarray of float32, shape (H, W, B)
+        Light in each pixel of the stamp.
+    """
+    size, factor = grid.stamp_px, grid.oversampling
+    stamp = np.empty((size, size, len(spectra)), dtype=np.float32)
+    cut = slice(grid.margin_px, grid.margin_px + size)
+    half = grid.n // 2 + 1
+    for b, spectrum in enumerate(spectra):
+        transformed = rfft2(scene[b]) * spectrum[:, :half]
+        rows = transformed.reshape(factor, grid.wide_px, half).sum(axis=0)
+        rows = ifft(rows, axis=0, overwrite_x=True)[cut]
+        stamp[..., b] = irfft(rows, n=grid.n, axis=1)[:, ::factor][:, cut] * factor
+    return stamp
 
 
 def convolve_pair(
@@ -211,15 +258,15 @@ def convolve_pair(
         scene.real, scene.imag = first[b], second[b]
         transformed = fft2(scene, overwrite_x=True)
         transformed *= spectrum
-        wide = ifft2(_read_at_pixels(transformed, grid.wide_px), overwrite_x=True)
+        wide = ifft2(_read_at_pixels(transformed, grid), overwrite_x=True)
         stamps[0, ..., b], stamps[1, ..., b] = wide.real[cut, cut], wide.imag[cut, cut]
     return stamps[0], stamps[1]
 
 
-def _read_at_pixels(spectrum: np.ndarray, n_pixels: int) -> np.ndarray:
-    """Fold a spectrum as reading every `OVERSAMPLING`-th point of its image would.
+def _read_at_pixels(spectrum: np.ndarray, grid: StampGrid) -> np.ndarray:
+    """Fold a spectrum as reading every point of its image that is a pixel would.
 
     Scaled so that the light in the pixels adds up to the light on the grid.
     """
-    shape = (OVERSAMPLING, n_pixels, OVERSAMPLING, n_pixels)
+    shape = (grid.oversampling, grid.wide_px, grid.oversampling, grid.wide_px)
     return spectrum.reshape(shape).sum(axis=(0, 2))

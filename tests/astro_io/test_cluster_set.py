@@ -130,3 +130,30 @@ def test_a_reader_survives_pickling(path):
 
 def test_classes_one_to_three_are_clusters():
     np.testing.assert_array_equal(is_cluster(np.arange(5)), [False, True, True, True, False])
+
+
+def test_wide_views_and_half_precision_come_back(tmp_path):
+    stamps, rows = block(3)
+    stamps[0, 0, 0, 0], stamps[1, 0, 0, 0], stamps[2, 0, 0, 1] = np.nan, 1e6, 1.0 / 3.0
+    wide = np.full((3, 4, 4, 2), 0.1, np.float32)
+    options = {"attributes": {"wide_binning": 4}, "half_precision": True}
+    with ClusterSetWriter(tmp_path / "s.h5", bands=BANDS, **options) as writer:
+        writer.append(stamps, rows, wide)
+        with pytest.raises(DatasetError, match=r"expected wide of \(4, 4, 2\); found None"):
+            writer.append(stamps, rows)
+        with pytest.raises(DatasetError, match="a wide view for each stamp"):
+            writer.append(stamps, rows, wide[:2])
+    with ClusterSetReader(tmp_path / "s.h5") as reader:
+        assert reader.wide_shape == (4, 4, 2) and reader.wide_binning == 4
+        found = reader.read_stamps(slice(None))
+        assert found.dtype == np.float32 and reader.read_wide([1]).shape == (1, 4, 4, 2)
+    assert np.isnan(found[0, 0, 0, 0]) and found[1, 0, 0, 0] == 65504.0, "the largest of 16 bits"
+    assert 0 < abs(float(found[2, 0, 0, 1]) * 3 - 1) < 2.0**-11
+    np.testing.assert_array_equal(found[:, 1:], stamps[:, 1:])
+
+
+def test_a_set_without_wide_views_says_so(path):
+    with ClusterSetReader(path) as reader:
+        assert reader.wide_shape is None and reader.wide_binning == 0
+        with pytest.raises(DatasetError, match="instrument.wide_binning=4"):
+            reader.read_wide([0])
