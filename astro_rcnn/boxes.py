@@ -216,18 +216,33 @@ def has_concentric_better(boxes, is_valid, *, fraction: float):
     -------
     bool tensor, shape (N, D)
     """
-    height, width, y, x = _centre_form(boxes)
-    same = ops.logical_and(_are_near(y, height, fraction), _are_near(x, width, fraction))
     n_rows = boxes.shape[1]
     is_better = np.tri(n_rows, k=-1, dtype=bool)[None]
     counts = ops.logical_and(is_better, is_valid[:, None, :])
+    same = are_concentric(boxes, boxes, fraction=fraction)
     return ops.any(ops.logical_and(same, counts), axis=2)
 
 
-def _are_near(centre, size, fraction: float):
-    """Compare all pairs along one axis: (N, D) to (N, D, D)."""
-    reach = fraction * ops.minimum(size[:, :, None], size[:, None, :])
-    return ops.abs(centre[:, :, None] - centre[:, None, :]) < reach
+def are_concentric(boxes, others, *, fraction: float):
+    """Tell pairs of boxes with the same centre.
+
+    Parameters
+    ----------
+    boxes, others : tensor, shapes (N, D, 4) and (N, E, 4)
+    fraction : float
+        Centres nearer than this part of the smaller box, along either axis, are the same.
+
+    Returns
+    -------
+    bool tensor, shape (N, D, E)
+    """
+    height, width, y, x = (value[:, :, None] for value in _centre_form(boxes))
+    other_height, other_width, other_y, other_x = (
+        value[:, None, :] for value in _centre_form(others)
+    )
+    is_near_y = ops.abs(y - other_y) < fraction * ops.minimum(height, other_height)
+    is_near_x = ops.abs(x - other_x) < fraction * ops.minimum(width, other_width)
+    return ops.logical_and(is_near_y, is_near_x)
 
 
 def _centre_form(boxes):

@@ -158,6 +158,11 @@ class TargetConfig:
         Anchors above and below are positive and negative; between, neutral.
     n_rois, roi_positive_fraction, roi_positive_iou
         Regions an image for the heads, and how many of them may hold a source.
+    roi_concentric_iou : float
+        A region with the centre of a source and at least this overlap with it holds it too. The
+        masks of Burke et al. make a star several times as large as a galaxy of the same
+        appearance: where the proposals take it for the one and the heads for the other, neither
+        would be found. 0: off (the paper).
     has_truth_proposals : bool
         Add the true boxes to the proposals.
     has_proposal_gradient : bool
@@ -180,6 +185,7 @@ class TargetConfig:
     n_rois: int = 250
     roi_positive_fraction: float = 0.33
     roi_positive_iou: float = 0.5
+    roi_concentric_iou: float = 0.0
     has_truth_proposals: bool = False
     has_proposal_gradient: bool = False
     is_padding_background: bool = True
@@ -217,6 +223,8 @@ class DataConfig:
         Named policy, or ``module:function`` returning an imgaug augmenter.
     truth_min_snr : float
         Sources fainter than this are not asked for.
+    min_visible_fraction : float
+        Share of a source's mask that must lie in the crop for it to be asked for.
     mask_rule : {"peak", "isophote"}
         Peak fraction (the paper) or isophote.
     cache_mb, workers : int
@@ -230,6 +238,7 @@ class DataConfig:
     max_instances: int = 300
     augmentation: str = "paper"
     truth_min_snr: float = 0.0
+    min_visible_fraction: float = 0.1
     mask_rule: str = "peak"
     cache_mb: int = 4000
     workers: int = 0

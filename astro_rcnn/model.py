@@ -308,6 +308,7 @@ class MaskRCNN(keras.Model):
             mask_size=2 * config.mask_pool_size,
             is_negative_count_tied=targets.is_negative_count_tied,
             is_alignment_exact=config.is_alignment_exact,
+            concentric_iou=targets.roi_concentric_iou,
         )
         pulls = ("deltas",) if targets.has_proposal_gradient else ()
         wanted = {

@@ -35,6 +35,7 @@ def make_sequences(config: TrainConfig) -> tuple[TrainingSequence, TrainingSeque
             {"softening": model.normalization_softening} if is_scaled else {}
         ),
         "truth_min_snr": data.truth_min_snr,
+        "min_visible_fraction": data.min_visible_fraction,
         "seed": config.seed,
         "cache_mb": data.cache_mb,
         "threads": data.workers,

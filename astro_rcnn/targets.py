@@ -9,8 +9,11 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from astro_rcnn.boxes import box_area, box_iou, encode_boxes
+from astro_rcnn.boxes import are_concentric, box_area, box_iou, encode_boxes
 from astro_rcnn.roi_align import bin_centres, crop_masks
+
+# Centres nearer than this part of the smaller box are the same.
+CONCENTRIC_FRACTION = 0.25
 
 
 def anchor_targets(
@@ -97,6 +100,7 @@ def region_targets(
     mask_size: int,
     is_negative_count_tied: bool,
     is_alignment_exact: bool = False,
+    concentric_iou: float = 0.0,
 ):
     """Choose regions for the heads and say what each should answer.
 
@@ -121,6 +125,9 @@ def region_targets(
         Take ``n_positive / positive_fraction - n_positive`` negatives rather than fill up.
     is_alignment_exact : bool
         Sample the true masks at bin centres.
+    concentric_iou : float
+        A region with the centre of a source, to a quarter of the smaller box, and at least this
+        overlap is that source too, whatever `positive_iou`. 0: none is.
 
     Returns
     -------
@@ -131,6 +138,11 @@ def region_targets(
     n_positive_slots = max(1, int(n_rois * positive_fraction))
     overlaps = box_iou(proposals, gt_boxes)
     overlaps = ops.where((gt_class_ids > 0)[:, None], overlaps, 0.0)
+    if concentric_iou > 0.0:
+        is_concentric = are_concentric(proposals, gt_boxes, fraction=CONCENTRIC_FRACTION)
+        is_concentric = ops.logical_and(is_concentric, overlaps >= concentric_iou)
+        raised = positive_iou + (1.0 - positive_iou) * overlaps
+        overlaps = ops.where(is_concentric, raised, overlaps)
     best_iou = ops.max(overlaps, axis=2)
     is_real = ops.any(ops.abs(proposals) > 0.0, axis=2)
     is_positive = ops.logical_and(is_real, best_iou >= positive_iou)

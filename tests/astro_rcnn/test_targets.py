@@ -162,3 +162,27 @@ def test_fewer_proposals_than_slots_leave_slots_empty(is_exact):
         # A proposal that is the true box has the whole mask. Without exact alignment rounding may
         # cost the last row, as it does in the reference, whose numbers depend on it.
         np.testing.assert_array_equal(found["masks"][0, 0], np.ones((4, 4)))
+
+
+def test_a_region_with_the_centre_of_a_source_holds_it_too():
+    """A star whose proposal has the size of a galaxy: a quarter of its box."""
+    ids, gt_boxes = np.array([[1]], np.int32), np.array([[[0.4, 0.4, 0.6, 0.6]]], np.float32)
+    centred, aside, tiny = [0.45, 0.45, 0.55, 0.55], [0.4, 0.4, 0.5, 0.5], [0.48, 0.48, 0.52, 0.52]
+    arguments = (
+        np.array([[centred, aside, tiny]], np.float32),
+        ids,
+        gt_boxes,
+        np.ones((1, 1, 8, 8), np.uint8),
+        np.array([[0.9, 0.8, 0.7]], np.float32),
+    )
+    options = {"n_rois": 10, "positive_fraction": 0.4, "mask_size": 4}
+    options |= {"is_negative_count_tied": False, "is_alignment_exact": True}
+    without = choose(*arguments, **options)
+    assert without["class_ids"].sum() == 0 and without["is_used"].sum() == 3
+    found = choose(*arguments, **options, concentric_iou=0.1)
+    assert found["class_ids"][0].tolist() == [1, *[0] * 9] and found["is_used"].sum() == 3
+    np.testing.assert_allclose(found["rois"][0, 0], centred)
+    np.testing.assert_allclose(
+        found["deltas"][0, 0], np.log(2) / 0.2 * np.r_[0, 0, 1, 1], atol=1e-5
+    )
+    np.testing.assert_array_equal(found["masks"][0, 0], np.ones((4, 4)))
