@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from astro_io.weights import resolve
+from cluster_cnn.band_order import OrderWatch
 from cluster_cnn.classes.predictor import ClassPredictor
 from simulate.star_clusters.class_mock import ClassMockMaker
 from simulate.star_clusters.config import load_preset
@@ -14,6 +15,13 @@ from simulate.star_clusters.config import load_preset
 @pytest.fixture(scope="module")
 def predictor() -> ClassPredictor:
     return ClassPredictor.load("classes-phangs")
+
+
+@pytest.fixture(scope="module")
+def mocks():
+    """Bright objects of an unseen seed: magnitudes 19 to 22."""
+    maker = ClassMockMaker(load_preset("phangs", ("classes.mag=[19,22]",)))
+    return [maker.make(90, index) for index in range(32)]
 
 
 def test_weights_are_small_and_know_what_they_are(predictor):
@@ -26,10 +34,8 @@ def test_weights_are_small_and_know_what_they_are(predictor):
     assert predictor.calibration.noise_range[0] > 0
 
 
-def test_bright_objects_of_an_unseen_seed_are_classified(predictor):
-    """Magnitudes 19 to 22: nearly all right."""
-    maker = ClassMockMaker(load_preset("phangs", ("classes.mag=[19,22]",)))
-    mocks = [maker.make(90, index) for index in range(32)]
+def test_bright_objects_of_an_unseen_seed_are_classified(predictor, mocks):
+    """Nearly all right."""
     stamps = np.stack([mock.stamp for mock in mocks])
     truth = np.array([mock.row["class"] for mock in mocks])
     distances = np.array([mock.row["distance_kpc"] for mock in mocks])
@@ -39,3 +45,18 @@ def test_bright_objects_of_an_unseen_seed_are_classified(predictor):
     one_band = np.full_like(stamps, np.nan)
     one_band[..., 3] = stamps[..., 3]
     assert (predictor.predict(one_band).chosen == truth).mean() > 0.6
+
+
+@pytest.mark.parametrize(
+    ("order", "most_rows"),
+    [((4, 3, 2, 1, 0), True), ((1, 0, 2, 3, 4), True), ((0, 1, 2, 4, 3), False)],
+)
+def test_bands_given_in_the_wrong_order_are_found(predictor, mocks, order, most_rows):
+    """Of F555W and F814W a single row seldom tells; the 32 together do."""
+    stamps = np.stack([mock.stamp for mock in mocks])
+    watch = OrderWatch(predictor.calibration.order, predictor.config.bands)
+    assert watch.look(stamps).mean() < 0.05
+    assert watch.judge() == ""
+    doubtful = watch.look(stamps[..., list(order)])
+    assert (doubtful.mean() > 0.8) is most_rows
+    assert "like" in watch.judge()
