@@ -70,6 +70,7 @@ def _config(args: argparse.Namespace) -> SurveyConfig:
         network_bands=tuple(entry.bands) if entry else (),
         min_score=args.min_score,
         nms_iou=args.nms,
+        max_detections=args.max_detections,
         bands=args.bands,
         align=args.align,
         tile=args.tile,
@@ -105,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--min-score", type=float, metavar="P", help="least score (default: as the weights say)")
     add("--nms", type=float, metavar="IOU", help="drop the weaker of two boxes that overlap more")
+    most = "most sources in 512 x 512 px, for crowded fields (default: as the weights say)"
+    add("--max-detections", type=int, metavar="N", help=most)
     add(
         "--tile",
         type=int,

@@ -27,6 +27,8 @@ class Detections:
         One mask a source, of shape ``(y2 - y1, x2 - x1)`` of its mask box. May be all False.
     class_names : tuple of str
         For example ``("background", "star", "galaxy")``.
+    is_full : bool
+        A limit of the network was reached; sources may be missing.
     """
 
     boxes: np.ndarray
@@ -36,6 +38,7 @@ class Detections:
     mask_boxes: np.ndarray
     masks: tuple[np.ndarray, ...]
     class_names: tuple[str, ...] = ("background", "star", "galaxy")
+    is_full: bool = False
 
     def __post_init__(self) -> None:
         """Check that all fields speak of the same number of sources."""
@@ -65,6 +68,7 @@ class Detections:
             mask_boxes=self.mask_boxes[positions],
             masks=tuple(self.masks[i] for i in positions),
             class_names=self.class_names,
+            is_full=self.is_full,
         )
 
     @classmethod
@@ -93,4 +97,5 @@ class Detections:
             mask_boxes=np.concatenate([part.mask_boxes for part in parts]),
             masks=tuple(mask for part in parts for mask in part.masks),
             class_names=parts[0].class_names,
+            is_full=any(part.is_full for part in parts),
         )

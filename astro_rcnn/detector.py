@@ -58,6 +58,7 @@ class Detector:
         *,
         engine: str = "keras",
         config: ModelConfig | None = None,
+        max_detections: int | None = None,
         **overrides: Any,
     ) -> Detector:
         """Load weights by registry name or path.
@@ -70,6 +71,9 @@ class Detector:
         config : ModelConfig, optional
             Settings for a file of the matterport layout (which carries none); by default the
             paper's.
+        max_detections : int, optional
+            Most detections in 512 x 512 pixels, for crowded fields; proposals and anchors keep
+            pace (`let_through`). By default as the weights say.
         **overrides
             Fields of `ModelConfig` to change, for example ``min_confidence=0.3``.
 
@@ -83,7 +87,10 @@ class Detector:
         check_engine(engine)
         path, entry = resolve(str(weights))
         settings = config or _settings_of(path)
-        model = build_model(replace(settings, **overrides))
+        settings = replace(settings, **overrides)
+        if max_detections is not None:
+            settings = let_through(settings, max_detections)
+        model = build_model(settings)
         load_any(model, path)
         install_engine(model, engine)
         sha256 = getattr(entry, "sha256", "") or file_sha256(path)
@@ -118,6 +125,7 @@ class Detector:
             "normalization": self.settings.normalization,
             "min_confidence": str(self.settings.min_confidence),
             "nms_iou": str(self.settings.detection_nms_iou),
+            "max_detections": str(self.settings.max_detections),
             "backend": keras.backend.backend(),
         }
 
@@ -225,6 +233,7 @@ class Detector:
                     mask_boxes=mask_boxes,
                     masks=pasted,
                     class_names=self.class_names,
+                    is_full=bool(found["is_full"][i]),
                 )
             )
         return results
@@ -246,6 +255,24 @@ class Detector:
             masks = keras.ops.convert_to_numpy(draw(pyramid, part_boxes, part_ids))
             drawn[:, rows] = masks[:, : _MASK_BATCH - missing]
         return drawn
+
+
+def let_through(settings: ModelConfig, max_detections: int) -> ModelConfig:
+    """Return settings whose every stage lets so many detections through.
+
+    Parameters
+    ----------
+    settings : ModelConfig
+    max_detections : int
+        In 512 x 512 pixels. Twice as many proposals and four times as many anchors are looked
+        at, unless the settings look at more anyway.
+    """
+    return replace(
+        settings,
+        max_detections=max_detections,
+        post_nms_inference=max(settings.post_nms_inference, 2 * max_detections),
+        pre_nms_limit=max(settings.pre_nms_limit, 4 * max_detections),
+    )
 
 
 def _settings_of(path: Path) -> ModelConfig:

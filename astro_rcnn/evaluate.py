@@ -73,7 +73,9 @@ def _main(argv: Sequence[str] | None) -> int:
     from astro_rcnn.detector import Detector
 
     evaluation = evaluation_run.score_dataset(
-        Detector.load(args.weights, min_confidence=args.min_score, **crowding(args.max_detections)),
+        Detector.load(
+            args.weights, min_confidence=args.min_score, max_detections=args.max_detections
+        ),
         dataset,
         args.output,
         settings,
@@ -87,17 +89,6 @@ def _main(argv: Sequence[str] | None) -> int:
     print(scorecard.scorecard(evaluation.metrics), end="\n\n")
     cli.summary(f"{scorecard.headline(evaluation.metrics)} -> {args.output}")
     return cli.DONE
-
-
-def crowding(max_detections: int | None) -> dict[str, int]:
-    """Return the settings of a network that let so many detections through its stages."""
-    if max_detections is None:
-        return {}
-    return {
-        "max_detections": max_detections,
-        "post_nms_inference": 2 * max_detections,
-        "pre_nms_limit": 4 * max_detections,
-    }
 
 
 def _check_ranges(args: argparse.Namespace) -> None:

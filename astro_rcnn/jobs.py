@@ -34,6 +34,8 @@ class SurveyConfig:
     min_score, nms_iou : float or None
         Least score of a detection, and overlap above which the weaker is dropped; None leaves
         them to the weights.
+    max_detections : int or None
+        Most sources in 512 x 512 pixels; None leaves it to the weights.
     bands : tuple of str
         Names of the planes of inputs that do not name them; empty: as the files say.
     align : {"reproject", "refuse", "ignore"}
@@ -53,6 +55,7 @@ class SurveyConfig:
     network_bands: tuple[str, ...] = ()
     min_score: float | None = None
     nms_iou: float | None = None
+    max_detections: int | None = None
     bands: tuple[str, ...] = ()
     align: Literal["reproject", "refuse", "ignore"] = "reproject"
     tile: int = 512
@@ -68,6 +71,10 @@ class SurveyConfig:
         for flag, value in (("--min-score", self.min_score), ("--nms", self.nms_iou)):
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"{flag}: expected a number from 0 to 1, found {value}.")
+        if self.max_detections is not None and self.max_detections < 1:
+            raise ConfigError(
+                f"--max-detections: expected at least 1, found {self.max_detections}."
+            )
         if self.batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, found {self.batch_size}.")
 
@@ -164,6 +171,8 @@ def fingerprint(spec: str, config: SurveyConfig) -> str:
         del settings[name]
     if config.weights_sha256:
         del settings["weights"]
+    if config.max_detections is None:
+        del settings["max_detections"]  # results from before there was this setting stay valid
     found = resolve_input(spec)
     files = {"": found} if isinstance(found, FitsFile) else found
     identities = []

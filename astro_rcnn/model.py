@@ -231,7 +231,8 @@ class MaskRCNN(keras.Model):
         dict of tensor
             ``pyramid`` (list of maps); ``boxes`` (N, D, 4) normalised frame, ``class_ids``
             (N, D) with 0 for unused rows, ``scores`` (N, D), ``probabilities`` (N, D, C); best
-            score first.
+            score first. ``is_full`` (N,): a limit on proposals or detections was reached, and
+            sources may be missing.
         """
         config = self.settings
         shape = (image.shape[1], image.shape[2])
@@ -246,7 +247,8 @@ class MaskRCNN(keras.Model):
             window = np.array([0, 0, *shape], np.float32)
         window = self.to_frame(ops.cast(window, "float32"), shape)
         found = refine_detections(rois, class_logits, class_deltas, window, config)
-        return {"pyramid": pyramid, **found}
+        is_full = ops.logical_or(found["is_full"], _are_proposals_full(logits, rois, config))
+        return {"pyramid": pyramid, **found, "is_full": is_full}
 
     # === training ===
 
@@ -367,7 +369,8 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
     -------
     dict of tensor
         ``boxes`` (N, D, 4), ``class_ids`` (N, D), ``scores`` (N, D), ``probabilities``
-        (N, D, C), ``roi_index`` (N, D); zeros in unused rows.
+        (N, D, C), ``roi_index`` (N, D); zeros in unused rows. ``is_full`` (N,): every row was
+        taken, and there may be more.
     """
     probabilities = ops.softmax(ops.cast(logits, "float32") / config.temperature, axis=-1)
     first = 0 if config.drops_background else 1
@@ -389,6 +392,7 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
     index, is_valid = suppress_each(
         shifted, ranked, max_boxes=config.max_detections, iou_threshold=config.detection_nms_iou
     )
+    is_full = ops.all(is_valid > 0, axis=1)
     final = ops.take_along_axis(boxes, index[..., None], axis=1)
     if config.concentric_fraction > 0.0:
         doubled = has_concentric_better(final, is_valid > 0, fraction=config.concentric_fraction)
@@ -406,7 +410,16 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
         "probabilities": ops.take_along_axis(probabilities, index[..., None], axis=1)
         * is_valid[..., None],
         "roi_index": index,
+        "is_full": is_full,
     }
+
+
+def _are_proposals_full(logits, rois, config: ModelConfig):
+    """Tell images (N,) where anchors more like a source than not were left out of account."""
+    is_source = ops.cast(logits[..., 1] > logits[..., 0], "int32")
+    n_sources = ops.sum(is_source, axis=1)
+    is_last_used = ops.any(rois[:, -1] > 0, axis=-1)
+    return ops.logical_and(is_last_used, n_sources > config.pre_nms_limit)
 
 
 def _scale_limits(config: ModelConfig, shape: tuple[int, int]) -> ModelConfig:

@@ -219,6 +219,7 @@ def load_network(config: SurveyConfig) -> AnyDetector:
     return Detector.load(
         config.weights,
         engine=config.engine,
+        max_detections=config.max_detections,
         **{name: value for name, value in thresholds.items() if value is not None},
     )
 

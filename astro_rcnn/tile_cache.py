@@ -15,7 +15,7 @@ from astro_rcnn.detections import Detections
 
 log = logging.getLogger(__name__)
 
-_FIELDS = ("boxes", "class_ids", "scores", "probabilities", "mask_boxes", "class_names")
+_FIELDS = ("boxes", "class_ids", "scores", "probabilities", "mask_boxes", "class_names", "is_full")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,7 @@ class TileCache:
                 probabilities=detections.probabilities,
                 mask_boxes=detections.mask_boxes,
                 class_names=np.array(detections.class_names),
+                is_full=detections.is_full,
                 mask_bits=np.concatenate(bits) if bits else np.zeros(0, np.uint8),
             )
 
@@ -94,4 +95,5 @@ def _unpack(stored: dict[str, np.ndarray]) -> Detections:
         masks.append(flat.astype(bool).reshape(shape))
         start += n_bytes
     names = tuple(str(name) for name in stored.pop("class_names"))
-    return Detections(**stored, masks=tuple(masks), class_names=names)
+    is_full = bool(stored.pop("is_full"))
+    return Detections(**stored, masks=tuple(masks), class_names=names, is_full=is_full)

@@ -94,7 +94,25 @@ def detect_tiled(
         found[index] = part
         if cache is not None:
             cache.save(index, part)
-    return _merge([found[i] for i in range(len(tiles))], tiles, overlap)
+    parts = [found[i] for i in range(len(tiles))]
+    full = [tile for tile, part in zip(tiles, parts, strict=True) if part.is_full]
+    if full:
+        log.warning("%s", _full_message(image.name, full, len(tiles), detector))
+    return _merge(parts, tiles, overlap)
+
+
+def _full_message(
+    name: str, full: Sequence[Tile], n_tiles: int, detector: AnyDetector, *, n_named: int = 4
+) -> str:
+    """Say where a network's limit was reached, and what to do."""
+    places = [f"[{tile.y1}:{tile.y2}, {tile.x1}:{tile.x2}]" for tile in full[:n_named]]
+    places += [f"{len(full) - n_named} more"] if len(full) > n_named else []
+    limit = detector.describe().get("max_detections")
+    now = f" (now {limit})" if limit else ""
+    return (
+        f"{name}: sources may be missing, {len(full)} of {n_tiles} tiles are too crowded for the "
+        f"limit of the network: {', '.join(places)}. Raise --max-detections{now}."
+    )
 
 
 def _detect_tiles(

@@ -54,8 +54,8 @@ def test_help_is_quick_and_needs_no_keras():
     assert done.returncode == 0, done.stderr
     for flag in (
         "--output", "--weights", "--bands", "--min-score", "--nms", "--tile", "--overlap",
-        "--scheduler", "--engine", "--align", "--format", "--no-overlay", "--overwrite",
-        "--seed", "--quiet", "--verbose", "--debug",
+        "--max-detections", "--scheduler", "--engine", "--align", "--format", "--no-overlay",
+        "--overwrite", "--seed", "--quiet", "--verbose", "--debug",
     ):  # fmt: skip
         assert flag in done.stdout
     assert seconds < 3  # 0.15 s on an idle machine
@@ -100,6 +100,7 @@ def test_one_bad_image_of_two_is_exit_1(folder, tmp_path, capsys):
         (["nowhere.fits"], "nowhere.fits: no such file or folder"),
         (["{folder}", "--tile", "64", "--overlap", "64"], "Change --tile or --overlap"),
         (["{folder}", "--min-score", "7"], "--min-score: expected a number from 0 to 1"),
+        (["{folder}", "--max-detections", "0"], "--max-detections: expected at least 1, found 0"),
         (["{folder}", "{folder}"], "would both be written as field.*"),
         (["{folder}", "--bands", "g,r"], "expected bands g, r, z of threshold; found g, r."),
     ],
@@ -142,6 +143,14 @@ def test_bands_may_be_given_in_any_order(folder, tmp_path):
     assert [name for name in names if re.fullmatch("flux_[grz]", name)] == [
         "flux_g", "flux_r", "flux_z",
     ]  # fmt: skip
+
+
+def test_the_limit_for_crowded_fields_reaches_the_network(folder, tmp_path, monkeypatch):
+    asked = []
+    load = lambda config: asked.append(config.max_detections) or ThresholdDetector()  # noqa: E731
+    monkeypatch.setattr(survey, "load_network", load)
+    assert run(folder, "--output", tmp_path / "out", "--max-detections", "3000") == 0
+    assert asked == [3000]
 
 
 def test_a_band_given_twice_is_refused(folder, tmp_path, capsys):

@@ -72,7 +72,7 @@ def run(dataset, tmp_path_factory):
 
 def test_writes_metrics_tables_and_figures(run):
     folder, _, loader = run
-    assert loader.calls == [("w", {"min_confidence": 0.05})]
+    assert loader.calls == [("w", {"min_confidence": 0.05, "max_detections": None})]
     assert {path.name for path in folder.iterdir()} == {
         "metrics.json", "truth.fits", "detections.fits", "example_0.png", "precision_recall.png",
         "confusion.png", "completeness.png", "deblending.png", "scores.png",
@@ -124,12 +124,10 @@ def test_limit_and_no_sep(dataset, loader, tmp_path, capsys):
 
 
 def test_crowded_fields_may_hold_more_detections(dataset, loader, tmp_path, capsys):
-    """Every stage lets more through; 500 detections need 1000 regions of 2000 anchors."""
     arguments = ["--dataset", str(dataset), "--output", str(tmp_path), "-q", "--limit", "1"]
     assert evaluate.main([*arguments, "--no-sep", "--max-detections", "3000"]) == 0
     (call,) = loader.calls
-    limits = {"max_detections": 3000, "post_nms_inference": 6000, "pre_nms_limit": 12000}
-    assert call == ("decam-grz", {"min_confidence": 0.05, **limits})
+    assert call == ("decam-grz", {"min_confidence": 0.05, "max_detections": 3000})
 
 
 def test_an_earlier_result_is_not_replaced_unasked(dataset, loader, tmp_path, capsys):

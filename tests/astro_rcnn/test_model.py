@@ -147,6 +147,18 @@ def test_limits_grow_with_the_image(network, rng):
     assert found["boxes"].shape == (1, 40, 4)
 
 
+def test_a_detection_says_whether_limits_were_reached(rng):
+    """128 x 128 pixels have 3,840 anchors; all of them take what they see for a source."""
+    image = rng.normal(size=(1, 128, 128, 3)).astype(np.float32)
+    for n_anchors, expected in ((200, True), (4000, False)):
+        config = replace(TINY_MODEL, pre_nms_limit=n_anchors, min_confidence=1.0)
+        model = build_model(config, seed=0)
+        last = model.rpn.get_layer("rpn_class_raw")
+        last.bias.assign(np.tile([-9.0, 9.0], last.bias.shape[0] // 2))
+        found = compiled(model, model.detect)(image)
+        assert numpy(found["is_full"]).tolist() == [expected]
+
+
 # === from classified regions to detections ===
 
 
@@ -176,6 +188,16 @@ def test_a_region_moves_by_the_deltas_of_its_class():
     np.testing.assert_allclose(found["probabilities"][1], GALAXY, atol=1e-6)
     assert found["roi_index"][:2].tolist() == [1, 0]
     assert not found["boxes"][2:].any() and not found["probabilities"][2:].any()
+
+
+def test_detections_are_full_when_no_row_is_left():
+    places = [(0.1, x, 0.2, x + 0.1) for x in (0.0, 0.2, 0.4)]
+    assert refine(places, [STAR] * 3, max_detections=2)["is_full"]
+    assert refine(places, [STAR] * 3, max_detections=3)["is_full"]  # as far as it knows
+    assert not refine(places, [STAR] * 3, max_detections=4)["is_full"]
+    concentric = {"concentric_fraction": 0.25, "max_detections": 2}
+    found = refine([LEFT, (0.25, 0.2, 0.35, 0.3), RIGHT], [STAR, STAR, STAR], **concentric)
+    assert found["is_full"] and np.count_nonzero(found["class_ids"]) == 1
 
 
 def test_background_and_low_scores_are_dropped():

@@ -53,6 +53,18 @@ def assert_same_sources(one, other):
         np.testing.assert_array_equal(np.asarray(one[name]), np.asarray(other[name]))
 
 
+class Limited(ThresholdDetector):
+    """Lets the best ten sources of a tile through, and says when there were more."""
+
+    def describe(self):
+        return {"name": "limited", "max_detections": "10"}
+
+    def detect_batch(self, pixels, **options):
+        found = super().detect_batch(pixels, **options)
+        return [replace(part.take(np.arange(min(len(part), 10))), is_full=len(part) > 10)
+                for part in found]  # fmt: skip
+
+
 # -- tiles ---------------------------------------------------------------------------------------
 
 
@@ -96,6 +108,39 @@ def test_sources_cut_by_a_tile_are_flagged(rng):
 
 
 # -- files ---------------------------------------------------------------------------------------
+
+
+def crowded(rng):
+    """An image of 100 x 300 pixels with fifteen sources left of its middle, and five right."""
+    from detection_fields import sky_image
+
+    left, right = random_field(rng, (100, 150), 15)[0], random_field(rng, (100, 150), 5)[0]
+    return sky_image([np.hstack(pair) for pair in zip(left, right, strict=True)], name="crowd")
+
+
+def test_tiles_with_too_many_sources_are_named_in_one_line(rng, caplog):
+    found, _ = detect_tiled(crowded(rng), Limited(), tile=150, overlap=0)
+    assert found.is_full
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "crowd: sources may be missing, 1 of 2 tiles are too crowded for the limit of the network: "
+        "[0:100, 0:150]. Raise --max-detections (now 10)."
+    )
+
+
+def test_tiles_with_few_sources_are_passed_over_in_silence(rng, caplog):
+    found, _ = detect_tiled(crowded(rng), ThresholdDetector(), tile=150, overlap=0)
+    assert not found.is_full and not caplog.records
+
+
+def test_a_resumed_run_still_says_which_tiles_were_too_crowded(rng, tmp_path, caplog):
+    image = crowded(rng)
+    cache = TileCache(folder=tmp_path / ".x.partial", key="k")
+    cache.begin()
+    for _ in range(2):  # the second time from the store
+        detect_tiled(image, Limited(), tile=150, overlap=0, cache=cache)
+    messages = [r.getMessage() for r in caplog.records if "too crowded" in r.getMessage()]
+    assert len(messages) == 2 and messages[0] == messages[1]
 
 
 def test_all_files_are_written_and_agree(field, tmp_path):
@@ -450,6 +495,7 @@ def test_odd_bands_are_pointed_to_the_weights_for_any_one_band(tmp_path, rng):
         ({"tile": 64, "overlap": 64}, "expected 0 <= overlap < tile"),
         ({"min_score": 1.5}, r"--min-score: expected a number from 0 to 1, found 1.5"),
         ({"nms_iou": -0.1}, r"--nms: expected a number from 0 to 1"),
+        ({"max_detections": 0}, "--max-detections: expected at least 1, found 0"),
         ({"batch_size": 0}, "batch_size: expected at least 1"),
     ],
 )
