@@ -97,6 +97,11 @@ class ModelConfig:
         a stage is the stem alone.
     has_photometry : bool
         Give the head sums in concentric rings beside the features of the trunk.
+    wide_binning : int
+        See the surroundings too: a second view of `stamp_size` pixels around the same centre,
+        each the sum of so many by so many of the stamp's; 0: the stamp alone.
+    wide_widths, wide_blocks : tuple of int
+        Of a ``compact`` trunk of its own for that view.
     head : {"mixture", "bins", "point"}
         Joint density as a mixture of Gaussians; softmax over bins; one number a parameter.
     parameters : tuple of ParameterConfig
@@ -128,6 +133,9 @@ class ModelConfig:
     widths: tuple[int, ...] = (24, 48, 96, 128)
     blocks: tuple[int, ...] = (0, 1, 1, 1)
     has_photometry: bool = True
+    wide_binning: int = 0
+    wide_widths: tuple[int, ...] = (16, 32, 64, 96)
+    wide_blocks: tuple[int, ...] = (0, 1, 1, 1)
     head: Literal["mixture", "bins", "point"] = "mixture"
     parameters: tuple[ParameterConfig, ...] = DEFAULT_PARAMETERS
     joint: tuple[tuple[str, ...], ...] = ()
@@ -149,15 +157,15 @@ class ModelConfig:
             raise ConfigError(f"[model]: bands must be named once each; found {self.bands}.")
         if not names or len(set(names)) < len(names):
             raise ConfigError(f"[model]: parameters must be named once each; found {names}.")
-        if len(self.widths) != len(self.blocks):
+        for widths, blocks in (
+            (self.widths, self.blocks),
+            (self.wide_widths, self.wide_blocks),
+        )[: len(self.views_of_stamp)]:
+            self._check_stages(widths, blocks)
+        if self.wide_binning and (self.wide_binning < 2 or self.stamp_size % self.wide_binning):
             raise ConfigError(
-                f"[model]: expected one number of blocks a stage; found {len(self.widths)} widths, "
-                f"{len(self.blocks)} blocks."
-            )
-        if self.stamp_size < 2 ** len(self.widths):
-            raise ConfigError(
-                f"[model]: stamp_size {self.stamp_size} is too small for {len(self.widths)} "
-                "stages; give fewer widths and blocks."
+                f"[model]: wide_binning must be 0, or at least 2 and divide stamp_size; found "
+                f"{self.wide_binning}."
             )
         if self.joint and sorted(name for group in self.joint for name in group) != sorted(names):
             raise ConfigError(
@@ -175,6 +183,28 @@ class ModelConfig:
             raise ConfigError(f"[model]: views must lie in 1..8; found {self.views}.")
         if self.softening <= 0:
             raise ConfigError(f"[model]: softening must be positive; found {self.softening}.")
+
+    def _check_stages(self, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+        if len(widths) != len(blocks):
+            raise ConfigError(
+                f"[model]: expected one number of blocks a stage; found {len(widths)} widths, "
+                f"{len(blocks)} blocks."
+            )
+        if self.stamp_size < 2 ** len(widths):
+            raise ConfigError(
+                f"[model]: stamp_size {self.stamp_size} is too small for {len(widths)} "
+                "stages; give fewer widths and blocks."
+            )
+
+    @property
+    def views_of_stamp(self) -> tuple[str, ...]:
+        """Prefix of the layers of each view: the stamp, and its surroundings if they are seen."""
+        return ("", "wide_") if self.wide_binning else ("",)
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of the input: all bands of the stamp, then all bands of the wide view."""
+        return len(self.bands) * len(self.views_of_stamp)
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

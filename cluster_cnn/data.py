@@ -36,9 +36,13 @@ class StampSource:
         Channels, in this order; the sets may have more.
     stamp_size : int
         Side of the stamps in pixels; the sets' may be larger.
+    wide_binning : int
+        Read wide views of that binning too; 0: stamps alone.
 
     Attributes
     ----------
+    channels : tuple of str
+        What each channel is: bands of the stamp, then those of the wide view.
     pixel_scale_arcsec : float
         0 where the sets do not say.
     zeropoint_mag : dict of str to float
@@ -49,23 +53,33 @@ class StampSource:
     Raises
     ------
     DatasetError
-        If a set lacks a band, has smaller stamps, or another pixel scale or zero point.
+        If a set lacks a band or a wide view, has smaller stamps, or another pixel scale or zero
+        point.
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], *, bands: Sequence[str], stamp_size: int
+        self,
+        paths: Sequence[str | Path],
+        *,
+        bands: Sequence[str],
+        stamp_size: int,
+        wide_binning: int = 0,
     ) -> None:
         if not paths:
             raise DatasetError("no set of stamps given: name at least one.")
         self.paths = [Path(path) for path in paths]
         self.bands = tuple(bands)
-        self.stamp_size = stamp_size
+        self.stamp_size, self.wide_binning = stamp_size, wide_binning
+        wide = [f"wide {band}" for band in bands] if wide_binning else []
+        self.channels = (*self.bands, *wide)
         self._sets = [ClusterSetReader(path) for path in self.paths]
         for reader in self._sets:
             self._check(reader)
         self._channels = [[r.bands.index(band) for band in bands] for r in self._sets]
         self._first = np.cumsum([0, *(len(reader) for reader in self._sets)])
         self.margin_px = min((min(r.stamp_shape[:2]) - stamp_size) // 2 for r in self._sets)
+        if wide_binning:
+            self.margin_px = 0  # a wide view does not move by pixels of the stamp
         scales = [float(r.attributes.get("pixel_scale_arcsec") or 0.0) for r in self._sets]
         self.pixel_scale_arcsec = self._agreed("pixel_scale_arcsec", scales)
         points = [_zeropoints(reader, self.bands) for reader in self._sets]
@@ -87,17 +101,20 @@ class StampSource:
 
         Returns
         -------
-        ndarray of float32, shape (n, S, S, B)
+        ndarray of float32, shape (n, S, S, C)
+            One channel each of `channels`.
         """
-        size = self.stamp_size
-        stamps = np.empty((len(rows), size, size, len(self.bands)), np.float32)
+        size, n_bands = self.stamp_size, len(self.bands)
+        stamps = np.empty((len(rows), size, size, len(self.channels)), np.float32)
         shifts = np.zeros((len(rows), 2), int) if shifts is None else shifts
         for place, row in enumerate(rows):
             which = int(np.searchsorted(self._first, row, side="right")) - 1
-            whole = self._sets[which].read_stamps([int(row) - int(self._first[which])])[0]
-            y = (whole.shape[0] - size) // 2 + int(shifts[place, 0])
-            x = (whole.shape[1] - size) // 2 + int(shifts[place, 1])
-            stamps[place] = whole[y : y + size, x : x + size, self._channels[which]]
+            own, channels = [int(row) - int(self._first[which])], self._channels[which]
+            whole = self._sets[which].read_stamps(own)[0]
+            stamps[place, ..., :n_bands] = _cut(whole, size, shifts[place])[..., channels]
+            if self.wide_binning:
+                whole = self._sets[which].read_wide(own)[0]
+                stamps[place, ..., n_bands:] = _cut(whole, size, (0, 0))[..., channels]
         return stamps
 
     def column(self, name: str) -> np.ndarray:
@@ -141,6 +158,12 @@ class StampSource:
                 f"{reader.path}: expected stamps of at least {self.stamp_size} px, found "
                 f"{reader.stamp_shape[0]}x{reader.stamp_shape[1]} px. Set model.stamp_size."
             )
+        if self.wide_binning and reader.wide_binning != self.wide_binning:
+            raise DatasetError(
+                f"{reader.path}: expected wide views of binning {self.wide_binning}, found "
+                f"{reader.wide_binning or 'none'}. Simulate them (--set "
+                f"instrument.wide_binning={self.wide_binning}), or set model.wide_binning."
+            )
 
     def _agreed(self, key: str, found: list):
         """Return what all sets say."""
@@ -150,6 +173,13 @@ class StampSource:
                 "Train on sets of one kind."
             )
         return found[0]
+
+
+def _cut(whole: np.ndarray, size: int, shift: Sequence[int]) -> np.ndarray:
+    """Return the middle of a stamp, moved by rows and columns, shape (size, size, B)."""
+    y = (whole.shape[0] - size) // 2 + int(shift[0])
+    x = (whole.shape[1] - size) // 2 + int(shift[1])
+    return whole[y : y + size, x : x + size]
 
 
 def _zeropoints(reader: ClusterSetReader, bands: Sequence[str]) -> dict[str, float]:
@@ -217,7 +247,8 @@ class ClusterSequence(keras.utils.PyDataset):
         self.steps = steps or -(-len(self.rows) // batch_size)
         self.epoch = 0
         self.targets, self.weights = self.read_truth(model, min_snr)
-        self._cache = _StampCache(model, len(self.rows), 0 if self.max_shift_px else cache_mb)
+        shape = (model.stamp_size, model.stamp_size, len(source.channels))
+        self._cache = _StampCache(shape, len(self.rows), 0 if self.max_shift_px else cache_mb)
         self._ahead = ThreadPoolExecutor(1, "batch")
         self._pending: dict[tuple[int, int], Future] = {}
 
@@ -257,7 +288,7 @@ class ClusterSequence(keras.utils.PyDataset):
         if self.augmentation:
             stamps = turn_and_mirror(stamps, rng)
         if self.band_dropout > 0:
-            stamps = blank_bands(stamps, self.band_dropout, rng)
+            stamps = blank_bands(stamps, self.band_dropout, rng, n_bands=len(self.source.bands))
         return stamps
 
     def epoch_callback(self) -> keras.callbacks.Callback:
@@ -308,8 +339,7 @@ class ClusterSequence(keras.utils.PyDataset):
 class _StampCache:
     """Keep the first so many normalised stamps in half precision."""
 
-    def __init__(self, model: ModelConfig, n_rows: int, megabytes: float) -> None:
-        shape = (model.stamp_size, model.stamp_size, len(model.bands))
+    def __init__(self, shape: tuple[int, int, int], n_rows: int, megabytes: float) -> None:
         n_kept = min(n_rows, int(megabytes * 2**20 / (2 * math.prod(shape))))
         self._values = np.empty((n_kept, *shape), np.float16)
         self._is_there = np.zeros(n_kept, bool)
@@ -344,7 +374,7 @@ def measure_source_scale(source: StampSource, model: ModelConfig) -> StampScale:
     step = max(1, len(source) // SCALE_SAMPLE)
     return measure_scale(
         source.read(np.arange(0, len(source), step)[:SCALE_SAMPLE]),
-        bands=model.bands,
+        bands=source.channels,
         method=model.normalization,
         softening=model.softening,
         background=model.background,
@@ -361,11 +391,22 @@ def turn_and_mirror(stamps: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return turned
 
 
-def blank_bands(stamps: np.ndarray, probability: float, rng: np.random.Generator) -> np.ndarray:
-    """Return stamps with some bands set to 0, at least one band of each left."""
-    blank = rng.random((len(stamps), stamps.shape[3])) < probability
-    kept = rng.integers(0, stamps.shape[3], len(stamps))
+def blank_bands(
+    stamps: np.ndarray,
+    probability: float,
+    rng: np.random.Generator,
+    *,
+    n_bands: int | None = None,
+) -> np.ndarray:
+    """Return stamps with some bands set to 0, at least one band of each left.
+
+    Where there are more channels than bands, a band is set to 0 in every view.
+    """
+    n_bands = n_bands or stamps.shape[3]
+    blank = rng.random((len(stamps), n_bands)) < probability
+    kept = rng.integers(0, n_bands, len(stamps))
     blank[np.arange(len(stamps)), kept] = False
+    blank = np.tile(blank, stamps.shape[3] // n_bands)
     return np.where(blank[:, None, None], np.float32(0), stamps)
 
 

@@ -17,6 +17,7 @@ from astro_io.cli import progress
 from astro_io.errors import OutputExistsError
 from astro_io.provenance import provenance
 from cluster_cnn import evaluation, evaluation_figures, grid_map
+from cluster_cnn.config import ModelConfig
 from cluster_cnn.data import StampSource
 from cluster_cnn.normalise import normalise_stamps
 from cluster_cnn.photometry_baseline import (
@@ -97,7 +98,7 @@ def evaluate(
         What stands in ``metrics.json``.
     """
     config = predictor.config
-    source = StampSource([dataset], bands=config.bands, stamp_size=config.stamp_size)
+    source = _open_source([dataset], config)
     names = config.parameter_names
     truth = read_truth(source, names, settings.limit)
     log.info("%s: %d stamps, %d clusters", dataset.name, len(truth.snr), truth.is_cluster.sum())
@@ -159,7 +160,7 @@ def estimate_all(
     source : StampSource
     truth : Truth
     blank : int, optional
-        A channel that is set to 0.
+        A band that is set to 0.
     within : mapping of str to pair of float, optional
         As of `Predictor.predict`.
     """
@@ -168,7 +169,7 @@ def estimate_all(
     for rows in _batches(len(truth.snr), "stamps"):
         stamps = normalise_stamps(source.read(rows), predictor.scale)
         if blank is not None:
-            stamps[..., blank] = 0.0
+            stamps[..., blank :: len(source.bands)] = 0.0  # in every view
         parts.append(predictor.outputs(stamps))
     outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     if KNOWN not in names or len(names) < 2:
@@ -186,14 +187,18 @@ def score_baselines(
     Returns
     -------
     dict
-        ``integrated`` (one aperture) and ``apertures`` (three), each as it is and with
-        ``_av_known``; ``trained_on``.
+        ``integrated`` (one aperture), ``apertures`` (three) and, where the network has a wide
+        view, ``wide_apertures`` (these and three in that), each as it is and with ``_av_known``;
+        ``trained_on``.
     """
     features = _photometry(source, len(truth.snr))
     training = None
     if settings.baseline_training:
         other = StampSource(
-            settings.baseline_training, bands=source.bands, stamp_size=source.stamp_size
+            settings.baseline_training,
+            bands=source.bands,
+            stamp_size=source.stamp_size,
+            wide_binning=source.wide_binning,
         )
         training = (_photometry(other, len(other)), read_truth(other, names, None).parameters)
         other.close()
@@ -201,9 +206,7 @@ def score_baselines(
     result: dict[str, Any] = {
         "trained_on": [p.name for p in settings.baseline_training] or "itself, 5-fold"
     }
-    n_bands = len(source.bands)
-    integrated = np.arange(features.shape[1] - 2 * n_bands, features.shape[1] - n_bands)
-    for label, columns in (("integrated", integrated), ("apertures", slice(None))):
+    for label, columns in _baselines(source):
         for is_known in (False, True) if KNOWN in names else (False,):
             key = f"{label}_{KNOWN}_known" if is_known else label
             if is_known and training is None and _is_constant(truth, names):
@@ -222,6 +225,26 @@ def score_baselines(
                 names, truth.parameters, answer, None, truth.snr
             )
     return result
+
+
+def _baselines(source: StampSource) -> list[tuple[str, slice]]:
+    """Return the name of each baseline, and which columns of `_photometry` it sees."""
+    n_bands, n_radii = len(source.bands), len(BaselineSettings().apertures_arcsec)
+    chosen = [
+        ("integrated", slice((n_radii - 1) * n_bands, n_radii * n_bands)),
+        ("apertures", slice(0, (n_radii + 1) * n_bands)),
+    ]
+    return chosen + ([("wide_apertures", slice(None))] if source.wide_binning else [])
+
+
+def _open_source(paths: Sequence[Path], config: ModelConfig) -> StampSource:
+    """Open sets as a network sees them."""
+    return StampSource(
+        paths,
+        bands=config.bands,
+        stamp_size=config.stamp_size,
+        wide_binning=config.wide_binning,
+    )
 
 
 def ablate(predictor: Predictor, source: StampSource, truth: Truth) -> dict[str, Any]:
@@ -262,14 +285,20 @@ def _compare(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _photometry(source: StampSource, n: int) -> np.ndarray:
-    radii = BaselineSettings().apertures_arcsec
-    scale = source.pixel_scale_arcsec or 0.05
-    return np.concatenate(
-        [
-            aperture_fluxes(source.read(rows), pixel_scale_arcsec=scale, radii_arcsec=radii)
-            for rows in _batches(n, "photometry")
+    """Return fluxes in the apertures of each view, and the level of its border."""
+    settings, scale = BaselineSettings(), source.pixel_scale_arcsec or 0.05
+    views = [(settings.apertures_arcsec, scale)]
+    if source.wide_binning:
+        views.append((settings.wide_apertures_arcsec, scale * source.wide_binning))
+    parts = []
+    for rows in _batches(n, "photometry"):
+        stamps = np.split(source.read(rows), len(views), axis=3)
+        fluxes = [
+            aperture_fluxes(view, pixel_scale_arcsec=pixel, radii_arcsec=radii)
+            for view, (radii, pixel) in zip(stamps, views, strict=True)
         ]
-    )
+        parts.append(np.concatenate(fluxes, axis=1))
+    return np.concatenate(parts)
 
 
 def _inputs(

@@ -18,6 +18,7 @@ class CandidateFlag(IntFlag):
     AT_LIMIT = 128
     NO_RESULT = 256
     BAND_ORDER = 512
+    WIDE_PARTIAL = 1024
 
 
 FLAG_MEANINGS: dict[CandidateFlag, str] = {
@@ -30,5 +31,6 @@ FLAG_MEANINGS: dict[CandidateFlag, str] = {
     CandidateFlag.OUT_OF_RANGE: "the stamp is unlike all those of the training set",
     CandidateFlag.AT_LIMIT: "a result lies at the end of the range of the training set",
     CandidateFlag.NO_RESULT: "nothing could be measured; the results are NaN",
+    CandidateFlag.WIDE_PARTIAL: "the wide view reaches beyond the image, or holds gaps",
     CandidateFlag.BAND_ORDER: "the bands look exchanged: files given in the wrong order",
 }

@@ -25,15 +25,21 @@ def build_model(config: ModelConfig, *, seed: int = 0) -> keras.Model:
     Returns
     -------
     keras.Model
-        From normalised stamps (N, S, S, B) to raw outputs by name, see
-        `cluster_cnn.heads.output_sizes`.
+        From normalised stamps (N, S, S, C) to raw outputs by name, see
+        `cluster_cnn.heads.output_sizes`.  C is `ModelConfig.n_channels`.
     """
     keras.utils.set_random_seed(seed)
     size, n_bands = config.stamp_size, len(config.bands)
-    stamps = keras.Input((size, size, n_bands), name="stamps")
-    x = _trunk(stamps, config)
-    if config.has_photometry:
-        x = layers.Concatenate(name="with_photometry")([x, _photometry(stamps, config)])
+    stamps = keras.Input((size, size, config.n_channels), name="stamps")
+    seen = []
+    for number, prefix in enumerate(config.views_of_stamp):
+        view = stamps
+        if config.wide_binning:
+            view = stamps[..., number * n_bands : (number + 1) * n_bands]
+        seen.append(_trunk(view, config, prefix))
+        if config.has_photometry:
+            seen.append(_photometry(view, config, prefix))
+    x = layers.Concatenate(name="with_photometry")(seen) if len(seen) > 1 else seen[0]
     for name, activation in _head_names(config):
         x = layers.Dense(config.head_width, use_bias=False, name=name)(x)
         x = layers.BatchNormalization(momentum=0.98, epsilon=1e-3, name=f"{name}_bn")(x)
@@ -131,18 +137,23 @@ def _head_names(config: ModelConfig) -> list[tuple[str, str]]:
     return [*inner, ("head", FEATURES)]
 
 
-def _trunk(stamps, config: ModelConfig):
+def _trunk(stamps, config: ModelConfig, prefix: str):
+    if prefix:
+        return resnets.compact(
+            stamps, widths=config.wide_widths, blocks=config.wide_blocks, prefix=prefix
+        )
     if config.trunk == "resnet50":
         return resnets.resnet50(stamps)
     build = {"compact": resnets.compact, "paper1": resnets.paper1}[config.trunk]
     return build(stamps, widths=config.widths, blocks=config.blocks)
 
 
-def _photometry(stamps, config: ModelConfig):
+def _photometry(stamps, config: ModelConfig, prefix: str):
     """Add sums in rings, through a dense layer of their own."""
     softening = config.softening if config.normalization == "asinh" else 0.0
     x = resnets.RingPhotometry(
-        resnets.ring_edges(config.stamp_size), softening, name="ring_photometry"
+        resnets.ring_edges(config.stamp_size), softening, name=f"{prefix}ring_photometry"
     )(stamps)
-    x = layers.BatchNormalization(momentum=0.98, name="photometry_bn")(x)
-    return layers.Dense(config.head_width // 2, activation="relu", name="photometry_dense")(x)
+    x = layers.BatchNormalization(momentum=0.98, name=f"{prefix}photometry_bn")(x)
+    units = config.head_width // 2
+    return layers.Dense(units, activation="relu", name=f"{prefix}photometry_dense")(x)

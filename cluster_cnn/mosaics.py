@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astro_io.align import is_aligned
+from astro_io.binning import bin_pixels
 from astro_io.coverage import zero_coverage
 from astro_io.errors import ImageError
 from astro_io.fits_errors import quiet_headers, readable
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 _HST_FILTER = re.compile(r"F\d{3,4}(?:W2?|M|N|X|LP)")
 
+_MOST_WIDE = 32  # stamps at a time with wide views, which are cut at full resolution
+
 STRIP_MB = 200.0
 """Memory for the rows that are held at a time."""
 
@@ -50,10 +53,11 @@ class StampBatch:
     ----------
     rows : ndarray of int, shape (n,)
         Which positions.
-    stamps : ndarray of float32, shape (n, S, S, B)
-        In the flux unit of the mosaic; NaN where there is no data.
+    stamps : ndarray of float32, shape (n, S, S, C)
+        In the flux unit of the mosaic; NaN where there is no data. One channel a band, and
+        another a band for the wide view where one was asked for.
     flags : ndarray of int32, shape (n,)
-        `CandidateFlag` bits EDGE, BAD_PIXELS, MISSING_BAND.
+        `CandidateFlag` bits EDGE, BAD_PIXELS, MISSING_BAND of the stamps, WIDE_PARTIAL.
     """
 
     rows: np.ndarray
@@ -194,6 +198,7 @@ class Mosaic:
         size: int,
         *,
         pixel_scale_arcsec: float | None = None,
+        wide_binning: int = 0,
         batch_size: int = 256,
     ) -> Iterator[StampBatch]:
         """Cut stamps around positions.
@@ -207,6 +212,8 @@ class Mosaic:
         pixel_scale_arcsec : float, optional
             Wanted pixel size; stamps are resampled where the mosaic's differs by more than
             `SCALE_TOLERANCE` and is known.
+        wide_binning : int
+            Add a wide view of `size` pixels, each of so many by so many of the stamp's; 0: none.
         batch_size : int
             Most stamps at a time.
 
@@ -218,14 +225,27 @@ class Mosaic:
         own = self.pixel_scale_arcsec
         ratio = 1.0 if not pixel_scale_arcsec or own is None else pixel_scale_arcsec / own
         is_resampled = abs(ratio - 1.0) > SCALE_TOLERANCE
-        side = source_size(size, ratio) if is_resampled else size
+        span = size * max(wide_binning, 1)
+        side, inner = (source_size(s, ratio) if is_resampled else s for s in (span, size))
+        margin = (side - inner) // 2
+        batch_size = min(batch_size, _MOST_WIDE) if wide_binning else batch_size
         usable = np.flatnonzero(self.position_flags(x, y) == 0)
         order = usable[np.lexsort((x[usable], y[usable]))]
         corners = np.stack([_first_pixel(y[order], side), _first_pixel(x[order], side)], axis=1)
         for group in self._groups(corners[:, 0], side, batch_size):
-            stamps, flags = self._cut_group(corners[group], side)
+            region = self._cut_group(corners[group], side)
+            stamps = region[:, margin : margin + inner, margin : margin + inner]
+            flags = self._stamp_flags(stamps, corners[group] + margin, inner)
             if is_resampled:
                 stamps = resample_stamps(stamps, ratio=ratio, size=size)
+            if wide_binning:
+                flags |= _wide_flags(region)
+                wide = (
+                    resample_stamps(region, ratio=ratio * wide_binning, size=size)
+                    if is_resampled
+                    else bin_pixels(region, wide_binning)
+                )
+                stamps = np.concatenate([stamps, wide], axis=3)
             yield StampBatch(rows=order[group], stamps=stamps, flags=flags)
 
     def _groups(self, tops: np.ndarray, side: int, batch_size: int) -> Iterator[slice]:
@@ -239,7 +259,8 @@ class Mosaic:
                 yield slice(first, i)
                 first = i
 
-    def _cut_group(self, corners: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    def _cut_group(self, corners: np.ndarray, side: int) -> np.ndarray:
+        """Return squares of `side` pixels from their first rows and columns on."""
         n = len(corners)
         stamps = np.full((n, side, side, len(self.bands)), np.nan, np.float32)
         top, left = corners.min(axis=0)
@@ -256,7 +277,7 @@ class Mosaic:
                 else:
                     stamp = strip[y - top : y - top + side, x - left : x - left + side]
                 stamps[i, ..., channel] = np.where(zero_coverage(stamp), np.nan, stamp)
-        return stamps, self._stamp_flags(stamps, corners, side)
+        return stamps
 
     def _stamp_flags(self, stamps: np.ndarray, corners: np.ndarray, side: int) -> np.ndarray:
         height, width = self.shape
@@ -298,6 +319,14 @@ class Mosaic:
                     "Drizzle or reproject them to one grid, or take pixels as they lie "
                     "(--align ignore)."
                 )
+
+
+def _wide_flags(region: np.ndarray) -> np.ndarray:
+    """Return WIDE_PARTIAL where a band that has data lacks some, int32, shape (n,)."""
+    good = np.isfinite(region)
+    n_good = good.sum(axis=(1, 2))
+    is_partial = ((n_good > 0) & (n_good < region.shape[1] * region.shape[2])).any(axis=1)
+    return np.where(is_partial, int(CandidateFlag.WIDE_PARTIAL), 0).astype(np.int32)
 
 
 def _find_planes(

@@ -40,6 +40,7 @@ class ParameterTask:
         self.within: dict[str, tuple[float, float]] = {}
         self.bands = predictor.bands
         self.stamp_size = predictor.stamp_size
+        self.wide_binning = predictor.config.wide_binning
         self.pixel_scale_arcsec = predictor.config.pixel_scale_arcsec
         self.zeropoint_mag = dict(predictor.metadata.get("zeropoint_mag") or {})
         entry = predictor.entry

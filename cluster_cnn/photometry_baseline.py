@@ -17,6 +17,9 @@ from cluster_cnn.normalise import border_level
 APERTURES_ARCSEC = (0.5, 1.0, 1.5)
 """Radii of the apertures; the largest is the integrated one."""
 
+WIDE_APERTURES_ARCSEC = (3.0, 5.0, 7.5)
+"""Radii in the wide view."""
+
 FOLDS = 5
 
 
@@ -28,6 +31,8 @@ class BaselineSettings:
     ----------
     apertures_arcsec : tuple of float
         Radii; fluxes in all of them.
+    wide_apertures_arcsec : tuple of float
+        The same in the wide view, where there is one.
     max_iter : int
         Trees.
     learning_rate : float
@@ -36,6 +41,7 @@ class BaselineSettings:
     """
 
     apertures_arcsec: tuple[float, ...] = APERTURES_ARCSEC
+    wide_apertures_arcsec: tuple[float, ...] = WIDE_APERTURES_ARCSEC
     max_iter: int = 150
     learning_rate: float = 0.08
     max_leaf_nodes: int = 31

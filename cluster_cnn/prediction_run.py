@@ -267,6 +267,7 @@ def _measure_on(
             y,
             task.stamp_size,
             pixel_scale_arcsec=task.pixel_scale_arcsec or None,
+            wide_binning=task.wide_binning,
             batch_size=settings.batch_size,
         )
         bar = progress(batches, description=mosaic.name, unit="batch")
@@ -283,12 +284,14 @@ def _measure_batch(
     result: Prediction,
 ) -> None:
     result.flags[batch.rows] |= batch.flags
-    has_data = np.isfinite(batch.stamps).any(axis=(1, 2, 3))
+    n_bands = len(factors)
+    has_data = np.isfinite(batch.stamps[..., :n_bands]).any(axis=(1, 2, 3))
     rows = batch.rows[has_data]
     if not len(rows):
         return
     values, flags = task.measure(
-        batch.stamps[has_data] * factors, {name: v[rows] for name, v in known.items()}
+        batch.stamps[has_data] * np.tile(factors, batch.stamps.shape[3] // n_bands),
+        {name: v[rows] for name, v in known.items()},
     )
     for name, column in values.items():
         if result.values[name].dtype != column.dtype and column.dtype.kind in "SUib":

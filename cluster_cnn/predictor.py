@@ -194,8 +194,9 @@ class Predictor:
 
         Parameters
         ----------
-        stamps : ndarray of float, shape (N, S, S, B)
-            Flux in the unit of the training set, the object in the middle.
+        stamps : ndarray of float, shape (N, S, S, C)
+            Flux in the unit of the training set, the object in the middle; with a wide view
+            (`ModelConfig.wide_binning`) the bands of that behind those of the stamp.
         bad : ndarray of bool, same shape, optional
             Pixels without data.  Non-finite ones count as such.
         known : mapping of str to ndarray of float, shape (N,), optional

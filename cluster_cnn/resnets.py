@@ -26,7 +26,7 @@ POOL_SIGMAS = (0.06, 0.16)
 """Widths of the Gaussian pools of `compact`, in units of the stamp's side."""
 
 
-def compact(x, *, widths: Sequence[int], blocks: Sequence[int]):
+def compact(x, *, widths: Sequence[int], blocks: Sequence[int], prefix: str = ""):
     """Our trunk: strided stem, basic blocks, and pools that know where the middle is.
 
     Parameters
@@ -34,6 +34,8 @@ def compact(x, *, widths: Sequence[int], blocks: Sequence[int]):
     x : tensor of float, shape (N, H, W, B)
     widths, blocks : sequence of int
         Channels and blocks of each stage; every stage halves height and width.
+    prefix : str
+        Goes before the names of the layers.
 
     Returns
     -------
@@ -41,15 +43,19 @@ def compact(x, *, widths: Sequence[int], blocks: Sequence[int]):
         Two averages about the middle, one over all, and the largest value anywhere: the
         brightest star tells the age.
     """
-    x = _conv(x, widths[0], 5, stride=2, name="stem")
+    x = _conv(x, widths[0], 5, stride=2, name=f"{prefix}stem")
     for stage, (width, n_blocks) in enumerate(zip(widths, blocks, strict=True)):
         for block in range(n_blocks):
             stride = 2 if block == 0 and stage > 0 else 1
-            x = basic_block(x, width, stride=stride, name=f"stage{stage + 1}_{block + 1}")
-    pools = [GaussianPooling(sigma, name=f"pool_{i}") for i, sigma in enumerate(POOL_SIGMAS)]
-    everywhere = layers.GlobalAveragePooling2D(name="pool_all")(x)
-    largest = layers.GlobalMaxPooling2D(name="pool_max")(x)
-    return layers.Concatenate(name="pooled")([*(pool(x) for pool in pools), everywhere, largest])
+            x = basic_block(x, width, stride=stride, name=f"{prefix}stage{stage + 1}_{block + 1}")
+    pools = [
+        GaussianPooling(sigma, name=f"{prefix}pool_{i}") for i, sigma in enumerate(POOL_SIGMAS)
+    ]
+    everywhere = layers.GlobalAveragePooling2D(name=f"{prefix}pool_all")(x)
+    largest = layers.GlobalMaxPooling2D(name=f"{prefix}pool_max")(x)
+    return layers.Concatenate(name=f"{prefix}pooled")(
+        [*(pool(x) for pool in pools), everywhere, largest]
+    )
 
 
 def paper1(x, *, widths: Sequence[int], blocks: Sequence[int]):

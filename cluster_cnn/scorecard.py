@@ -8,6 +8,15 @@ from typing import Any
 from cluster_cnn.evaluation import COMPACT_ARCSEC
 from cluster_cnn.metrics import largest_bias
 
+BASELINES = {
+    "integrated": "photometry",
+    "apertures": "photometry, 3 apertures",
+    "wide_apertures": "photometry, 6 apertures to 7.5 arcsec",
+}
+"""Heading of each baseline."""
+
+ALWAYS = ("integrated", "apertures")
+
 OLDEST = 9.5
 """log10 of 3 Gyr: ages up to which a small bias is asked."""
 
@@ -68,7 +77,7 @@ def _variants(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _overall(metrics: Mapping[str, Any]) -> str:
     rows = [
         ["", "bias", "scatter", "rmse", "68 % interval holds", "S/N > 20: scatter"]
-        + ["photometry", "below it", "photometry, 3 apertures", "below it"]
+        + [cell for label in _baselines(metrics) for cell in (BASELINES[label], "below it")]
         + ["largest bias of a cell to 3 Gyr", f'up to {COMPACT_ARCSEC:g}": scatter', "bias"],
     ]
     rows.append(["---"] * len(rows[0]))
@@ -99,12 +108,17 @@ def _own(item: Mapping[str, Any]) -> list[str]:
 def _beside(metrics: Mapping[str, Any], key: str, name: str) -> list[str]:
     """Return the scatter of both baselines, and by how much the network's is below it."""
     cells = []
-    for label in ("integrated", "apertures"):
+    for label in _baselines(metrics):
         full = label + ("_av_known" if key.endswith("known") else "")
         other = metrics.get("baseline", {}).get(full, {}).get(name, {}).get("scatter")
         below = metrics.get("below_baseline", {}).get(full, {}).get(name)
         cells += [_plain(other, 3), "-" if below is None else f"{below:.0f} %"]
     return cells
+
+
+def _baselines(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the baselines of a table: the first two always, the others where there are any."""
+    return [name for name in BASELINES if name in metrics.get("baseline", {}) or name in ALWAYS]
 
 
 def _ablation(ablation: Mapping[str, Any]) -> str:

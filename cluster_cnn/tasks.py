@@ -45,6 +45,8 @@ class StampTask(Protocol):
         Channels of the stamps.
     stamp_size : int
         Side of a stamp in pixels.
+    wide_binning : int
+        Of the wide view that goes with a stamp; 0 for none.
     pixel_scale_arcsec : float
         Of the training set; 0 where any will do.
     zeropoint_mag : dict of str to float
@@ -55,6 +57,7 @@ class StampTask(Protocol):
 
     bands: tuple[str, ...]
     stamp_size: int
+    wide_binning: int
     pixel_scale_arcsec: float
     zeropoint_mag: Mapping[str, float]
     facts: Mapping[str, Any]
@@ -69,8 +72,9 @@ class StampTask(Protocol):
 
         Parameters
         ----------
-        stamps : ndarray of float32, shape (n, S, S, B)
-            NaN where there is no data; at least one band of each has some.
+        stamps : ndarray of float32, shape (n, S, S, C)
+            Bands, then bands of the wide view where the task has one; NaN where there is no
+            data; at least one band of each stamp has some.
         known : mapping of str to ndarray, shape (n,)
             Parameters that the user knows.
 

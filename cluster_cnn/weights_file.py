@@ -23,8 +23,13 @@ from cluster_cnn.normalise import StampScale
 
 FORMAT = "cluster-cnn weights 1"
 
-FIRST_KERNELS = ("stem_conv/kernel", "conv1_conv/kernel")
-PHOTOMETRY_LAYERS = ("photometry_bn/", "photometry_dense/")
+FIRST_KERNELS = ("stem_conv/kernel", "conv1_conv/kernel", "wide_stem_conv/kernel")
+PHOTOMETRY_LAYERS = (
+    "photometry_bn/",
+    "photometry_dense/",
+    "wide_photometry_bn/",
+    "wide_photometry_dense/",
+)
 """Tensors that depend on the bands."""
 
 
@@ -181,7 +186,7 @@ def take_bands(
     for name, value in tensors.items():
         if name in FIRST_KERNELS:
             result[name] = value[:, :, keep]
-        elif name.startswith(PHOTOMETRY_LAYERS) and name != "photometry_dense/bias":
+        elif name.startswith(PHOTOMETRY_LAYERS) and not name.endswith("photometry_dense/bias"):
             by_ring = value.reshape(-1, len(bands), *value.shape[1:])
             result[name] = by_ring[:, keep].reshape(-1, *value.shape[1:])
     return result

@@ -34,6 +34,7 @@ class ClassTask:
         self.predictor = predictor
         self.bands = predictor.config.bands
         self.stamp_size = predictor.config.stamp_size
+        self.wide_binning = 0
         self.pixel_scale_arcsec = predictor.pixel_scale_arcsec
         self.zeropoint_mag = dict(predictor.metadata.get("zeropoint_mag") or {})
         self.facts = {**predictor.describe(), "task": "classes"}

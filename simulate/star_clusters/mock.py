@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from astro_io.binning import bin_pixels
 from astro_io.errors import ConfigError
 from simulate.star_clusters.cluster_stars import ClusterParameters, PointSources, draw_cluster
 from simulate.star_clusters.config import KINDS, ClusterSetConfig
@@ -26,7 +27,7 @@ from simulate.star_clusters.isochrones import IsochroneGrid
 from simulate.star_clusters.others import draw_galaxy, draw_stars
 from simulate.star_clusters.photometry import Exposure, counts_factor
 from simulate.star_clusters.render import StampGrid, convolve_pair, psf_spectra
-from simulate.star_clusters.wide_view import WideView, bin_stamp
+from simulate.star_clusters.wide_view import WideView
 
 BACKGROUND, CLUSTER, NOT_CLUSTER = 0, 1, 4
 """Values of the column ``class``: plain field, symmetric cluster, star or pair or galaxy."""
@@ -180,7 +181,7 @@ class MockMaker:
         """Return the wide view around a finished stamp."""
         assert self.wide is not None, "called without a wide view"
         spectra = psf_spectra(self.filters, self.wide.grid, psf_size)
-        around = None if background is None else bin_stamp(background, self.wide.binning)
+        around = None if background is None else bin_pixels(background, self.wide.binning)
         return self.wide.observe(rng, stamp, sources, field, around, spectra)
 
     def _draw_kind(self, rng: np.random.Generator) -> str:

@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.sparse import csc_array
 
+from astro_io.binning import bin_pixels
 from simulate.star_clusters.cluster_stars import PointSources
 from simulate.star_clusters.config import InstrumentConfig
 from simulate.star_clusters.field_stars import FieldScene, draw_unresolved
@@ -90,7 +91,7 @@ class WideView:
             wide = (background + self._exposure.add_photons(rng, light)).astype(np.float32)
         first = (self.grid.stamp_px - self.grid.stamp_px // self.binning) // 2
         middle = slice(first, self.grid.stamp_px - first)
-        wide[middle, middle] = bin_stamp(stamp, self.binning)
+        wide[middle, middle] = bin_pixels(stamp, self.binning)
         return wide
 
     def _lay(self, y: np.ndarray, x: np.ndarray, flux: np.ndarray) -> np.ndarray:
@@ -118,24 +119,6 @@ class WideView:
 
     def _is_in_field_of_stamp(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         return self.stamp.inside(*(self.stamp.positions_of(self.grid, p) for p in (y, x)))
-
-
-def bin_stamp(stamp: np.ndarray, factor: int) -> np.ndarray:
-    """Return the sums over blocks of ``factor**2`` pixels.
-
-    Parameters
-    ----------
-    stamp : ndarray of float, shape (H, W, B)
-        Height and width are multiples of `factor`.
-    factor : int
-
-    Returns
-    -------
-    ndarray of float32, shape (H / factor, W / factor, B)
-    """
-    height, width, n_bands = stamp.shape
-    blocks = stamp.reshape(height // factor, factor, width // factor, factor, n_bands)
-    return blocks.sum(axis=(1, 3), dtype=np.float32)
 
 
 @lru_cache(maxsize=2)

@@ -30,6 +30,7 @@ class MiddleTask:
 
     bands = ("F475W", "F814W")
     stamp_size = 5
+    wide_binning = 0
     pixel_scale_arcsec = 0.05
 
     def __init__(self, zeropoint_mag=None):

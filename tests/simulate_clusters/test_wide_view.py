@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from simulate_clusters.conftest import SMALL
 
+from astro_io.binning import bin_pixels
 from astro_io.cluster_set import ClusterSetReader
 from astro_io.errors import ConfigError, ImageError
 from simulate.clusters import main
@@ -15,7 +16,6 @@ from simulate.star_clusters.config import load_preset
 from simulate.star_clusters.filters import get_filters
 from simulate.star_clusters.mock import MockMaker
 from simulate.star_clusters.render import StampGrid, convolve, convolve_pair, psf_spectra
-from simulate.star_clusters.wide_view import bin_stamp
 
 WIDE = (*SMALL, "instrument.wide_binning=4")
 
@@ -25,12 +25,6 @@ def make(*overrides: str, seed: int = 1, n: int = 1):
     return [maker.make(seed, index) for index in range(n)]
 
 
-def test_blocks_of_pixels_are_summed():
-    stamp = np.arange(16.0).reshape(4, 4, 1)
-    # 0 + 1 + 4 + 5, 2 + 3 + 6 + 7; 8 + 9 + 12 + 13, 10 + 11 + 14 + 15
-    np.testing.assert_array_equal(bin_stamp(stamp, 2)[..., 0], [[10, 18], [42, 50]])
-
-
 def test_middle_is_the_stamp_and_the_stamp_is_the_one_without_a_wide_view():
     for overrides in ((), ("others.fraction=1", "others.weights=[0,0,0,1]")):
         mock = make(*overrides)[0]
@@ -38,7 +32,7 @@ def test_middle_is_the_stamp_and_the_stamp_is_the_one_without_a_wide_view():
         np.testing.assert_array_equal(mock.stamp, plain.stamp)
         assert mock.wide.shape == mock.stamp.shape == (32, 32, 2) and plain.wide is None
         # 32 px are 8 wide ones: 12 to 20 of 32.
-        np.testing.assert_array_equal(mock.wide[12:20, 12:20], bin_stamp(mock.stamp, 4))
+        np.testing.assert_array_equal(mock.wide[12:20, 12:20], bin_pixels(mock.stamp, 4))
 
 
 def test_coarse_stars_are_those_of_fine_pixels_summed(rng):
@@ -49,7 +43,7 @@ def test_coarse_stars_are_those_of_fine_pixels_summed(rng):
     y, x = rng.uniform(30, 98, (2, 12))
     flux = np.ones((12, 3))
     image = convolve(fine.deposit(y, x, flux), psf_spectra(filters, fine), fine)
-    expected = bin_stamp(image, 4)
+    expected = bin_pixels(image, 4)
     at = [coarse.positions_of(fine, position) for position in (y, x)]
     found = convolve(coarse.deposit(*at, flux), psf_spectra(filters, coarse), coarse)
     for b in range(3):
@@ -113,7 +107,7 @@ def test_real_background_shows_in_both(rng):
     mock = maker.make(1, 0, background)
     assert np.median(mock.stamp) == pytest.approx(5.0, abs=0.1)
     np.testing.assert_allclose(np.median(mock.wide, axis=(0, 1)), 80.0, rtol=0.02)
-    np.testing.assert_array_equal(mock.wide[12:20, 12:20], bin_stamp(mock.stamp, 4))
+    np.testing.assert_array_equal(mock.wide[12:20, 12:20], bin_pixels(mock.stamp, 4))
 
 
 def test_mosaics_are_cut_as_wide_as_the_view(tmp_path):
@@ -134,7 +128,7 @@ def test_command_stores_both_in_half_the_space(tmp_path):
     with ClusterSetReader(path) as reader:
         assert reader.wide_binning == reader.attributes["wide_binning"] == 4
         wide, stamps = reader.read_wide([0, 1]), reader.read_stamps([0, 1])
-    expected = np.stack([bin_stamp(stamp, 4) for stamp in stamps])
+    expected = np.stack([bin_pixels(stamp, 4) for stamp in stamps])
     noise = stamps.std(axis=(0, 1, 2)) * 4
     assert (np.abs(wide[:, 12:20, 12:20] - expected) < 0.02 * noise).all(), "but for the rounding"
 
