@@ -211,16 +211,14 @@ def choose_bands(known: list[str], bands: Sequence[str] | None, where: str) -> d
     """Return each wanted band and what the input calls it; case counts only where it must."""
     if bands is None:
         return {band: band for band in known}
-    chosen = {}
-    for band in bands:
-        alike = [b for b in known if b == band] or _same_letters(known, band)
-        if len(alike) != 1:
-            raise ImageError(
-                f"{where}: expected bands {', '.join(bands)}; found {', '.join(known)}. "
-                f"Add {band}, or use weights for the bands at hand (--weights)."
-            )
-        chosen[band] = alike[0]
-    return chosen
+    alike = {b: [k for k in known if k == b] or _same_letters(known, b) for b in bands}
+    lacking = [band for band, names in alike.items() if len(names) != 1]
+    if lacking:
+        raise ImageError(
+            f"{where}: expected bands {', '.join(bands)}; found {', '.join(known)}. "
+            f"Add {', '.join(lacking)}, or use weights for the bands at hand (--weights)."
+        )
+    return {band: names[0] for band, names in alike.items()}
 
 
 def _same_letters(known: Iterable[str], band: str) -> list[str]:

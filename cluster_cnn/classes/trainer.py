@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from astro_io import run_folder
+from astro_io.atomic import atomic_path
 from astro_io.config import dump_config
 from astro_io.errors import ConfigError, WeightsError
 from astro_io.provenance import provenance
@@ -57,7 +58,7 @@ from cluster_cnn.weights_file import assign_strictly, named_variables
 log = logging.getLogger(__name__)
 
 MEMBER_FILE = "member.h5"
-SCORES_FILE = "validation.json"
+SCORES_FILE, COST_FILE = "validation.json", "cost.json"
 
 ORDER_STAMPS = 2500
 """So many training stamps tell what the bands look like."""
@@ -156,7 +157,7 @@ def _train_member(
         _compile(model, config, config.epochs * len(training))
         first = _start(model, config, folder, number)
         folder.mkdir(parents=True, exist_ok=True)
-        budget = Budget(config.budget_s)
+        budget = Budget(config.budget_s, folder / COST_FILE if first else None)
         if first < config.epochs:
             model.fit(
                 training,
@@ -170,6 +171,7 @@ def _train_member(
                     keras.callbacks.TerminateOnNaN(),
                     budget,
                     RunRecorder(folder),
+                    budget.keeper(folder / COST_FILE),
                 ],
             )
     finally:
@@ -232,18 +234,33 @@ class Budget(keras.callbacks.Callback):
     ----------
     seconds : float
         Processor time of this process, all threads; 0: no limit.
+    earlier : Path, optional
+        What the training cost before it was interrupted, as `keeper` wrote it.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, earlier: Path | None = None) -> None:
         super().__init__()
         self.seconds, self.batches = seconds, 0
         self.cpu, self.wall = time.process_time(), time.monotonic()
+        if earlier is not None and earlier.exists():
+            spent = json.loads(earlier.read_text())
+            self.batches = int(spent["batches"])
+            self.cpu, self.wall = self.cpu - spent["cpu_s"], self.wall - spent["wall_s"]
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
         """Stop within the epoch."""
         self.batches += 1
         if self.seconds and time.process_time() - self.cpu > self.seconds:
             self.model.stop_training = True
+
+    def keeper(self, path: Path) -> keras.callbacks.Callback:
+        """Return a callback that writes what was spent after each epoch."""
+
+        def keep(epoch: int, logs=None) -> None:
+            with atomic_path(path, overwrite=True) as part:
+                part.write_text(json.dumps(self.facts(1)))
+
+        return keras.callbacks.LambdaCallback(on_epoch_end=keep)
 
     def facts(self, batch_size: int) -> dict[str, Any]:
         """Return batches, stamps seen, processor and wall seconds since the start."""

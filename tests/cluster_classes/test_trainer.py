@@ -222,3 +222,17 @@ def test_network_of_the_paper_learns_a_few_stamps_by_heart(training, tmp_path):
     accuracy = float(history[-1].split(",")[history[0].split(",").index("accuracy")])
     assert accuracy == 1.0
     assert ClassPredictor.load(path).n_members == 1
+
+
+def test_cost_of_an_interrupted_training_is_counted_on(tmp_path):
+    path = tmp_path / "cost.json"
+    first = trainer.Budget(0.0)
+    first.batches, first.cpu, first.wall = 7, first.cpu - 50.0, first.wall - 90.0
+    first.keeper(path).on_epoch_end(0)
+    again = trainer.Budget(60.0, path)
+    again.on_train_batch_end(0)
+    facts = again.facts(32)
+    assert facts["batches"] == 8 and facts["stamps_seen"] == 256
+    assert 50.0 <= facts["cpu_s"] < 60.0
+    assert facts["wall_s"] >= 90.0
+    assert trainer.Budget(60.0, tmp_path / "none.json").batches == 0
