@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,12 @@ RUN_FILES = (
 )
 
 History = list[dict[str, float]]
+
+_LOG_ABOVE = 5.0
+"""Curves that fall by more than this factor are drawn on a logarithmic scale."""
+
+_FEW_EPOCHS = 20
+"""So many are drawn with dots."""
 
 
 def refuse_existing_run(output: Path, *, overwrite: bool) -> None:
@@ -85,22 +92,26 @@ def append_history(path: Path, row: Mapping[str, float]) -> History:
 def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
     """Draw each quantity over the epochs, training beside validation (``val_...``)."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     names = [n for n in history[0] if n not in ("epoch", "seconds") and not n.startswith("val_")]
     n_columns = max((len(names) + 1) // 2, 1)
-    figure = Figure(figsize=(3.2 * n_columns, 5.5))
-    figure.subplots_adjust(0.08, 0.09, 0.99, 0.95, wspace=0.3, hspace=0.35)
+    figure = Figure(figsize=(3.4 * n_columns, 5.5), layout="constrained")
     axes = list(figure.subplots(2, n_columns, squeeze=False).flat)
     for axis in axes[len(names) :]:
         axis.remove()
     epochs = [row["epoch"] for row in history]
+    style = ".-" if len(history) <= _FEW_EPOCHS else "-"
     for axis, name in zip(axes, names, strict=False):
-        axis.plot(epochs, [row.get(name) for row in history], label="training")
-        if any(f"val_{name}" in row for row in history):
-            values = [row.get(f"val_{name}", float("nan")) for row in history]
-            axis.plot(epochs, values, label="validation")
+        shown = []
+        for label, key in (("training", name), ("validation", f"val_{name}")):
+            if any(key in row for row in history):
+                values = [row.get(key, math.nan) for row in history]
+                axis.plot(epochs, values, style, label=label)
+                shown += [value for value in values if math.isfinite(value)]
         axis.set(title=name.replace("_", " "), xlabel="epoch")
-        if min(row.get(name, 0.0) for row in history) > 0:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+        if shown and min(shown) > 0 and max(shown) > _LOG_ABOVE * min(shown):
             axis.set_yscale("log")
     figure.axes[0].legend(fontsize="small")
     with atomic_path(path, overwrite=True) as part:

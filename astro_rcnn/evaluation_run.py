@@ -14,7 +14,7 @@ from astro_io.errors import OutputExistsError
 from astro_io.image import SkyImage
 from astro_io.provenance import provenance
 from astro_io.scene import SceneSource
-from astro_rcnn.blend_figure import BlendGallery
+from astro_rcnn.cutout_figure import SUBJECTS, CutoutGallery
 from astro_rcnn.detections import Detections
 from astro_rcnn.evaluation import Detect, Evaluation, SceneScorer
 from astro_rcnn.example_figure import write_example
@@ -25,7 +25,6 @@ from astro_rcnn.sep_baseline import SepSettings
 from astro_rcnn.tiled import AnyDetector, detect_tiled
 
 METRICS_FILE, TRUTH_FILE, DETECTIONS_FILE = "metrics.json", "truth.fits", "detections.fits"
-BLENDS_FILE = "blends.png"
 
 MEANINGS = {
     "scene": "number of the image in its set",
@@ -112,10 +111,14 @@ def score_dataset(
     output.mkdir(parents=True, exist_ok=True)
     scorer = SceneScorer(detect_with(detector, tile=tile, overlap=overlap), settings, sep=sep)
     n_images = len(dataset) if limit is None else min(limit, len(dataset))
-    blends = BlendGallery(settings.operating_score, n_images)
+    galleries = {
+        name: CutoutGallery(subject, operating_score=settings.operating_score, n_images=n_images)
+        for name, subject in SUBJECTS.items()
+    }
     for i in progress(range(n_images), description="images", total=n_images, unit="image"):
         scored = scorer.add(dataset[i])
-        blends.add(scored)
+        for gallery in galleries.values():
+            gallery.add(scored)
         if i < n_examples:
             path = output / f"example_{i}.png"
             write_example(scored, path, operating_score=settings.operating_score)
@@ -134,7 +137,8 @@ def score_dataset(
             "provenance": provenance(),
         }
     )
-    blends.write(output / BLENDS_FILE)
+    for name, gallery in galleries.items():
+        gallery.write(output / f"{name}.png")
     write_evaluation(evaluation, output)
     return evaluation
 

@@ -12,7 +12,7 @@ from astro_io.atomic import atomic_path
 from astro_io.scene import CLASS_NAMES
 from astro_rcnn.deblending import BLENDED_BELOW, FLUX_MIN_SNR
 from astro_rcnn.metrics import IOU_THRESHOLDS, RECALL_STEPS
-from astro_rcnn.scorecard import PAPER_CONFUSION, PAPER_SCORES, number
+from astro_rcnn.scorecard import PAPER_CONFUSION, PAPER_PRECISION_AT_RECALL_80, PAPER_SCORES, number
 from astro_rcnn.summary import CONFUSION_IOU, Summary
 
 if TYPE_CHECKING:
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
     from astro_rcnn.evaluation import Evaluation
 
-COLOURS = {"star": "#d9822b", "galaxy": "#2f6fb0", "all": "#444444", "sep": "#999999"}
+COLOURS = {
+    "star": "#d9822b",
+    "galaxy": "#2f6fb0",
+    "all": "#444444",
+    "ours": "#7a3e9d",
+    "sep": "#999999",
+}
+SEP_NOTE = "SEP*: against truth cut at the isophote of its threshold"
 DPI = 150
 
 FEW = 10
@@ -60,7 +67,7 @@ def precision_recall_figure(summary: Summary) -> Figure:
     """Draw precision against recall, averaged over images, one curve an IoU."""
     from matplotlib import colormaps
 
-    figure, axes = _grid(1, 2, width=9.0, height=4.2)
+    figure, axes = _grid(1, 2, width=11.0, height=4.2)
     recall = np.linspace(0.0, 1.0, RECALL_STEPS + 1)
     colours = colormaps["viridis"](np.linspace(0.0, 0.92, len(IOU_THRESHOLDS)))
     for panel, name in zip(axes[0], CLASS_NAMES[1:], strict=True):
@@ -76,8 +83,12 @@ def precision_recall_figure(summary: Summary) -> Figure:
             xlim=(0, 1.01),
             ylim=(0, 1.03),
         )
-        panel.legend(title="IoU    AP", fontsize=7, title_fontsize=8, loc="lower left")
-    axes[0][0].set_ylabel("precision")
+        panel.axvline(0.8, color="#bbbbbb", lw=0.8, zorder=0)
+        theirs = PAPER_PRECISION_AT_RECALL_80[name] / 100.0
+        panel.scatter(0.8, theirs, marker="x", color="black", zorder=3, label="paper, 0.50")
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
+        panel.legend(title="IoU    AP", fontsize=8, title_fontsize=8, **beside)
+    axes[0][0].set_ylabel("precision, mean over images")
     return figure
 
 
@@ -107,6 +118,7 @@ def precision_by_iou_figure(summary: Summary) -> Figure:
             )
     axes[0][0].set(xlabel="mask IoU", ylabel="AP / %", ylim=(0, 102))
     axes[0][1].set(xlabel="score", ylabel="detections", yscale="log", xlim=(0, 1))
+    axes[0][1].set_ylim(bottom=0.5)  # a single detection shows
     for panel in axes[0]:
         panel.legend(fontsize=8)
     return figure
@@ -154,7 +166,10 @@ def completeness_figure(metrics: Mapping[str, Any]) -> Figure:
             if key == "magnitude":
                 label = f"{'true' if block == 'completeness' else 'measured'} magnitude, "
                 label += metrics[block][key]["band"]
-            panel.set(xlabel=label, ylim=(0, 105))
+            first, last = _filled(metrics["completeness"][key])
+            if block == "purity" and key == "magnitude":
+                last += 2.0  # false ones may be fainter, down to no flux at all
+            panel.set(xlabel=label, ylim=(0, 105), xlim=(first, last))
         row[0].set_ylabel(f"{block} / %")
     axes[0][0].legend(fontsize=8, loc="lower left")
     figure.suptitle(f"matched by position; faint: bins of fewer than {FEW}", fontsize=10)
@@ -164,8 +179,9 @@ def completeness_figure(metrics: Mapping[str, Any]) -> Figure:
 def deblending_figure(ours: Summary, sep: Summary | None) -> Figure:
     """Draw mask IoU against the purity of light, and flux errors; SEP* against isophotes."""
     figure, axes = _grid(1, 2, width=10.0, height=4.0)
-    finders = [("ours", ours, COLOURS["galaxy"])]
+    finders = [("ours", ours, COLOURS["ours"])]
     if sep is not None:
+        figure.suptitle(SEP_NOTE, fontsize=9)
         finders.append(("SEP*", sep, COLOURS["sep"]))
     for label, summary, colour in finders:
         block = summary.metrics["deblending"]["by_rho"]
@@ -186,7 +202,8 @@ def deblending_figure(ours: Summary, sep: Summary | None) -> Figure:
                 label=f"{label}, {'blended' if blended else 'isolated'}",
             )
     axes[0][0].set(xlabel="purity of light", ylabel="mean mask IoU", xlim=(0, 1), ylim=(0, 1))
-    axes[0][1].set(xlabel="flux / true flux - 1  (S/N > 20)", ylabel="density")
+    label = "flux / true flux - 1  (S/N > 20; above 2 in the last bin)"
+    axes[0][1].set(xlabel=label, ylabel="density", xlim=(-1, 2.02))
     for panel in axes[0]:
         panel.legend(fontsize=8)
     return figure
@@ -201,11 +218,19 @@ def scores_figure(ours: Summary, sep: Summary | None) -> Figure:
     labels = ("as it is", f"temperature {number(temperature, 2)}")
     for curve, label, style in zip(ours.reliability, labels, ("o-", "s--"), strict=True):
         text = f"{label}: error {number(curve.expected_error, 3)}"
-        panel.plot(curve.mean_score, curve.accuracy, style, label=text, ms=4)
+        is_sure = curve.count >= FEW
+        (drawn,) = panel.plot(
+            *(np.where(is_sure, axis, np.nan) for axis in (curve.mean_score, curve.accuracy)),
+            style,
+            label=text,
+            ms=4,
+        )
+        few = (curve.mean_score[~is_sure], curve.accuracy[~is_sure])
+        panel.plot(*few, style[0], color=drawn.get_color(), alpha=0.3, ms=4)
     panel.set(xlabel="score", ylabel="share of true detections", xlim=(0, 1), ylim=(0, 1.02))
     panel.legend(fontsize=8, loc="lower right")
     for label, summary, colour in (
-        ("ours", ours, COLOURS["galaxy"]),
+        ("ours", ours, COLOURS["ours"]),
         ("SEP*", sep, COLOURS["sep"]),
     ):
         if summary is None:
@@ -219,6 +244,8 @@ def scores_figure(ours: Summary, sep: Summary | None) -> Figure:
         ylim=(0, 1.01),
     )
     axes[0][1].legend(fontsize=8, loc="lower right")
+    note = "" if sep is None else f"; {SEP_NOTE}"
+    figure.suptitle(f"faint: bins of fewer than {FEW} detections{note}", fontsize=9)
     return figure
 
 
@@ -239,13 +266,27 @@ def _grid(rows: int, columns: int, *, width: float, height: float) -> tuple[Figu
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
+def _filled(block: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the range of the bins that hold sources, a bin to spare on either side."""
+    edges = _finite_edges(block)
+    filled = np.flatnonzero(np.asarray(block["all"]["n_position"]) > 0)
+    first, last = (filled[0], filled[-1]) if len(filled) else (0, len(edges) - 2)
+    return float(edges[max(first - 1, 0)]), float(edges[min(last + 2, len(edges) - 1)])
+
+
+def _finite_edges(block: Mapping[str, Any]) -> np.ndarray:
+    """Return the edges of bins; an open last one is drawn twice as wide as that before it."""
+    edges = np.array(block["edges"], float)
+    if np.isinf(edges[-1]):
+        edges[-1] = edges[-2] + 2 * (edges[-2] - edges[-3])
+    return edges
+
+
 def _step(
     panel: Axes, block: Mapping[str, Any], name: str, colour: str, label: str, style: str = "-"
 ) -> None:
     """Draw a rate in bins as points at their middle; bins of few sources are faint."""
-    edges = np.array(block["edges"], float)
-    if np.isinf(edges[-1]):
-        edges[-1] = edges[-2] + 2 * (edges[-2] - edges[-3])
+    edges = _finite_edges(block)
     centres = (edges[1:] + edges[:-1]) / 2
     rate, count = np.asarray(block[name]["position"]), np.asarray(block[name]["n_position"])
     is_sure = count >= FEW

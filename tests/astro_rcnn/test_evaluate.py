@@ -76,7 +76,7 @@ def test_writes_metrics_tables_and_figures(run):
     assert {path.name for path in folder.iterdir()} == {
         "metrics.json", "truth.fits", "detections.fits", "example_0.png", "precision_recall.png",
         "confusion.png", "completeness.png", "deblending.png", "scores.png",
-        "precision_by_iou.png",
+        "precision_by_iou.png", "bright_stars.png", "large_galaxies.png",
     }  # fmt: skip
 
 
