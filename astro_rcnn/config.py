@@ -322,6 +322,12 @@ class TrainConfig:
         Weights, as for `init`, of another network whose pyramid and heads have the same shapes:
         these are taken over after `init`, the trunk and what joins it to the pyramid are not.
         Empty: none.
+    imitate : str
+        Weights, as for `init`, of a network whose feature maps this one learns to give, beside its
+        own task: a large trunk that starts at random learns sooner what a trained one sees. Both
+        have the same pyramid and take the same pixels. Empty: none.
+    imitation_weight : float
+        Of that loss, beside those of the task.
     steps_per_epoch, validation_steps : int
         Batches an epoch.
     seed : int
@@ -340,6 +346,8 @@ class TrainConfig:
     name: str = "astro-rcnn"
     init: str = "random"
     init_heads: str = ""
+    imitate: str = ""
+    imitation_weight: float = 1.0
     steps_per_epoch: int = 62
     validation_steps: int = 10
     seed: int = 0

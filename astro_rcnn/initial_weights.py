@@ -8,10 +8,11 @@ from pathlib import Path
 
 import h5py
 
-from astro_io.errors import InputNotFoundError, WeightsError
+from astro_io.errors import ConfigError, InputNotFoundError, WeightsError
 from astro_io.weights import resolve
+from astro_rcnn.config import ModelConfig
 from astro_rcnn.imagenet_weights import load_imagenet, registry_name
-from astro_rcnn.model import MaskRCNN
+from astro_rcnn.model import MaskRCNN, build_model
 from astro_rcnn.named_weights import LoadReport, assign_strictly, named_variables
 from astro_rcnn.released_weights import load_matterport
 from astro_rcnn.weights_file import FORMAT, load_into, read_weights
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 
 _IMAGENET_ENDING = "_notop.h5"
 _HEADS = re.compile(r"fpn_p\d|rpn_|mrcnn_")
+_SHARED_WITH_TEACHER = (
+    *("bands", "normalization", "normalization_softening"),
+    *("fpn_width", "rpn_levels", "roi_levels"),
+)
 _LAST_OF_BLOCK = re.compile(r"bn\d[a-z]_branch2c/gamma")
 
 
@@ -73,6 +78,35 @@ def initialise_heads(model: MaskRCNN, weights: str) -> LoadReport:
     layers = {name.split("/")[0] for name in (*named_variables(model), *tensors)}
     others = sorted(layer for layer in layers if not _HEADS.match(layer))
     return assign_strictly(model, tensors, where=path.name, left_out=others)
+
+
+def load_teacher(config: ModelConfig, weights: str) -> MaskRCNN:
+    """Load a network whose pyramid another one, of `config`, is to imitate.
+
+    Parameters
+    ----------
+    config : ModelConfig
+        Of the network that learns.
+    weights : str
+        Name in the registry, or path of a file of ours.
+
+    Raises
+    ------
+    ConfigError
+        If the two differ in levels or width of the pyramid, or in the pixels that they take.
+    """
+    path, _ = resolve(weights)
+    theirs, _, _ = read_weights(path)
+    for name in _SHARED_WITH_TEACHER:
+        expected, found = getattr(theirs, name), getattr(config, name)
+        if expected != found:
+            raise ConfigError(
+                f"imitate = '{weights}': expected the same {name}, {expected}; found {found} in "
+                "[model]. Change it, or choose another network."
+            )
+    teacher = build_model(theirs)
+    load_into(teacher, path)
+    return teacher
 
 
 def quieten_residuals(model: MaskRCNN) -> None:

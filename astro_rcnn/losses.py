@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import keras
 from keras import ops
 
-from astro_rcnn.replicas import sum_over_replicas
+from astro_rcnn.replicas import n_replicas, sum_over_replicas
 
 # Keras 2's binary cross-entropy clips probabilities here; the reference numbers depend on it.
 PROBABILITY_EPSILON = 1e-7
@@ -75,6 +75,28 @@ def mask_loss(class_ids, target_masks, masks):
         target_masks * ops.log(probability) + (1.0 - target_masks) * ops.log(1.0 - probability)
     )
     return _masked_mean(ops.mean(entropy, axis=(-2, -1)), class_ids > 0)
+
+
+def imitation_loss(pyramid, wanted):
+    """Distance from another network's feature maps, in units of their scatter, mean over levels.
+
+    Parameters
+    ----------
+    pyramid, wanted : list of tensor, shapes (N, H, W, C)
+        Ours and theirs, level by level.
+
+    Returns
+    -------
+    scalar tensor
+        1 where ours says no more than a constant; hints of Romero et al. 2015 (FitNets, eq. 3).
+    """
+    terms = []
+    for ours, theirs in zip(pyramid, wanted, strict=True):
+        theirs = ops.cast(theirs, "float32")
+        scatter = ops.mean(ops.square(theirs - ops.mean(theirs)))
+        missed = ops.mean(ops.square(ops.cast(ours, "float32") - theirs))
+        terms.append(missed / ops.maximum(scatter, keras.config.epsilon()))
+    return sum(terms) / (len(terms) * n_replicas())
 
 
 def weight_decay(variables: Iterable[keras.Variable], coefficient: float):

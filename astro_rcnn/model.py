@@ -31,6 +31,7 @@ from astro_rcnn.rpn import proposal_network, propose
 from astro_rcnn.targets import anchor_targets, region_targets
 
 LOSS_NAMES = ("rpn_class", "rpn_bbox", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask")
+IMITATION = "imitation"
 
 
 def feature_network(config: ModelConfig) -> keras.Model:
@@ -111,7 +112,26 @@ class MaskRCNN(keras.Model):
         )
         self.seed = seed
         self.loss_trackers = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
+        self._show_features = None
+        self._imitation_weight = 0.0
         self.built = True
+
+    def imitate(self, teacher: MaskRCNN, weight: float) -> None:
+        """Learn to see what another network sees: its pyramid adds a loss to the five.
+
+        Parameters
+        ----------
+        teacher : MaskRCNN
+            Does not learn, and is not saved with this network. Its pyramid has the same levels
+            and width, and it takes the same pixels.
+        weight : float
+            Of `astro_rcnn.losses.imitation_loss` in the sum of the losses.
+        """
+        teacher.trainable = False
+        # In a closure Keras does not see it: it would count as a part of this network.
+        self._show_features = lambda image: teacher.pyramid(image)
+        self._imitation_weight = weight
+        self.loss_trackers.append(keras.metrics.Mean(name=IMITATION))
 
     # === forward pieces ===
 
@@ -276,6 +296,9 @@ class MaskRCNN(keras.Model):
         )
         proposals = self.propose(logits, deltas, shape, config.post_nms_train)
         head_losses = self.region_losses(pyramid, proposals, inputs, shape, training)
+        if self._show_features is not None:
+            shown = [ops.stop_gradient(level) for level in self._show_features(image)]
+            head_losses |= {IMITATION: losses.imitation_loss(pyramid, shown)}
         return {
             "rpn_class": losses.anchor_class_loss(match, logits),
             "rpn_bbox": losses.anchor_box_loss(match, target_deltas, deltas),
@@ -334,6 +357,8 @@ class MaskRCNN(keras.Model):
         """Weighted sum of the five losses and weight decay; on a replica, its share."""
         weights = self.target_settings.loss_weights
         total = sum(weight * y_pred[name] for weight, name in zip(weights, LOSS_NAMES, strict=True))
+        if IMITATION in y_pred:
+            total = total + self._imitation_weight * y_pred[IMITATION]
         if self.target_settings.weight_decay > 0.0:
             decay = losses.weight_decay(self.trainable_variables, self.target_settings.weight_decay)
             total = total + decay / n_replicas()

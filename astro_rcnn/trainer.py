@@ -29,7 +29,7 @@ from astro_rcnn.config import OptimizerConfig, StageConfig, TrainConfig
 from astro_rcnn.data import TrainingSequence
 from astro_rcnn.distribution import Replicas, check_batch, distributed
 from astro_rcnn.early_look import EarlyLook
-from astro_rcnn.initial_weights import initialise, initialise_heads
+from astro_rcnn.initial_weights import initialise, initialise_heads, load_teacher
 from astro_rcnn.model import MaskRCNN, build_model
 from astro_rcnn.packing import find_checkpoint
 from astro_rcnn.recorder import NonFiniteGuard, RunRecorder, write_entry, write_weights
@@ -159,6 +159,8 @@ def _train(run: Run, replicas: Replicas) -> None:
     else:
         load_model_state(model, run.start[0])
         log.info("resuming after epoch %d", first_epoch)
+    if config.imitate:
+        model.imitate(load_teacher(config.model, config.imitate), config.imitation_weight)
     if replicas.is_chief:
         _prepare_folder(run)
     for begin, end, layers in segments(config.schedule):
