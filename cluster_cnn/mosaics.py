@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -342,10 +342,19 @@ def _find_planes(
         chosen = choose_bands(list(named), _present(list(named), bands), str(spec))
         result = {band: replace(named[here], band=band) for band, here in chosen.items()}
     else:
-        wanted = _present(list(found), bands) if may_lack_bands else bands
+        wanted = _present(list(found), bands)
+        lacking = [band for band in bands if band not in wanted]
+        if wanted and lacking and not may_lack_bands:
+            raise ImageError(
+                f"{spec}: expected bands {', '.join(bands)}; found {', '.join(found)}. Add "
+                f"{', '.join(lacking)}, do without (--missing-bands blank), or use weights for the "
+                "bands at hand (--weights)."
+            )
+        wanted = wanted if may_lack_bands else bands
         chosen = choose_bands(list(found), wanted, str(spec))
         result = {band: plane_of_band(found[here], here, stack) for band, here in chosen.items()}
         _refuse_swapped(result, str(spec))
+        _refuse_repeated(result, str(spec))
     if not result:
         raise ImageError(
             f"{spec}: expected bands {', '.join(bands)}; found none of them. Name the files: "
@@ -363,6 +372,19 @@ def _refuse_swapped(planes: Mapping[str, Plane], spec: str) -> None:
             raise ImageError(
                 f"{spec}: {plane.file} is given as {band}, but is of {own} by its header or name. "
                 "Check the order of the files."
+            )
+
+
+def _refuse_repeated(planes: Mapping[str, Plane], spec: str) -> None:
+    """Raise if the same image was given for two bands."""
+    first: dict[tuple[Any, ...], str] = {}
+    for band, plane in planes.items():
+        image = (plane.file.path.resolve(), plane.hdu.name, plane.hdu.ver, plane.index)
+        earlier = first.setdefault(image, band)
+        if earlier != band:
+            raise ImageError(
+                f"{spec}: expected an image for each band; found {plane.file} given as {earlier} "
+                f"and as {band}. Give each band its own."
             )
 
 

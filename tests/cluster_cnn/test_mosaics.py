@@ -211,3 +211,18 @@ def test_files_in_the_wrong_order_are_refused(tmp_path):
         assert mosaic.missing == ()
     with pytest.raises(ImageError, match=r"given as F475W, but is of F814W.*order of the files"):
         Mosaic(f"F475W={b},F814W={a}", BANDS)
+
+
+def test_the_same_image_for_two_bands_is_refused(tmp_path):
+    a = write_plane(tmp_path / "a.fits", ramp(0.5))
+    with pytest.raises(ImageError, match=r"a\.fits given as F475W and as F814W\. Give each"):
+        Mosaic(f"F475W={a},F814W={a}", BANDS)
+
+
+def test_lacking_bands_are_all_named_and_the_way_without_them(tmp_path):
+    a = write_plane(tmp_path / "a.fits", ramp(0.5))
+    bands = ("F336W", "F475W", "F814W")
+    with pytest.raises(ImageError, match=r"Add F336W, F814W, do without \(--missing-bands blank\)"):
+        Mosaic(f"F475W={a}", bands)
+    with Mosaic(f"F475W={a}", bands, may_lack_bands=True) as mosaic:
+        assert mosaic.missing == ("F336W", "F814W")

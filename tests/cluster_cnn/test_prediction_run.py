@@ -100,7 +100,8 @@ def test_doubt_about_a_whole_mosaic_is_on_each_row_that_was_measured_there(spec,
 
 def test_each_row_is_measured_on_the_first_mosaic_it_lies_on(spec, tmp_path):
     far = write_plane(tmp_path / "far.fits", image(7.5), CRVAL1=20.0)
-    other = f"F475W={far},F814W={far}"
+    red = write_plane(tmp_path / "far_red.fits", image(7.5), CRVAL1=20.0)
+    other = f"F475W={far},F814W={red}"
     table = Table({"ra": [10.0, 20.0, 30.0], "dec": [41.0, 41.0, 41.0]})
     candidates = candidates_of(table)
     prediction = predict_candidates(MiddleTask(), [spec, other], candidates)
@@ -127,9 +128,10 @@ def test_a_bad_mosaic_among_several_does_not_stop_the_others(spec, tmp_path):
 
 
 def test_gaps_leave_rows_without_result(spec, tmp_path):
-    blank = write_plane(tmp_path / "blank.fits", np.full((HEIGHT, WIDTH), np.nan, np.float32))
+    nothing = np.full((HEIGHT, WIDTH), np.nan, np.float32)
+    blue, red = (write_plane(tmp_path / f"{name}.fits", nothing) for name in ("blue", "red"))
     candidates = candidates_of(Table({"x": [40.0], "y": [30.0]}))
-    prediction = predict_candidates(MiddleTask(), [f"F475W={blank},F814W={blank}"], candidates)
+    prediction = predict_candidates(MiddleTask(), [f"F475W={blue},F814W={red}"], candidates)
     assert prediction.flags[0] & NO_RESULT and prediction.flags[0] & CandidateFlag.MISSING_BAND
     assert np.isnan(prediction.values["light"][0])
 
