@@ -186,7 +186,8 @@ def test_other_pixels_are_resampled_in_both_views(field):
     """On a flat sky of 2 a pixel: pixels of 0.1 arcsec hold 8, wide ones of 0.2 hold 32."""
     spec, _, _ = field
     flat = write_plane(spec.split(",")[0].split("=")[1] + ".flat.fits", np.full((90, 90), 2.0))
-    with Mosaic(f"F475W={flat},F814W={flat}", BANDS) as mosaic:
+    red = write_plane(spec.split(",")[0].split("=")[1] + ".red.fits", np.full((90, 90), 2.0))
+    with Mosaic(f"F475W={flat},F814W={red}", BANDS) as mosaic:
         (batch,) = mosaic.cut(
             np.array([44.0]), np.array([44.0]), SIZE, pixel_scale_arcsec=0.1, wide_binning=BINNING
         )
