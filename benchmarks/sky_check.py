@@ -8,6 +8,8 @@
 
 Prints one line a criterion, with what was asked; exit code 1 if one is not met.  None of the
 references is truth: SEP misses blends, the pipeline's classes err, the star list is not complete.
+The pipeline lists some sources twice, which count once, and calls saturated stars extended, which
+do not count where classes are compared.
 """
 
 from __future__ import annotations
@@ -39,6 +41,9 @@ COUNTERPART = SepSettings(threshold_sigma=2.0, min_area_px=3, deblend_contrast=0
 
 MIN_SNR = 10.0
 FOUND_WITHIN_PX = 2.0
+SAME_WITHIN_PX = 1.0
+"""Rows of the pipeline's list nearer than this are one source."""
+
 COUNTERPART_WITHIN_PX = 3.0
 MIN_SCORE = 0.5
 
@@ -170,14 +175,25 @@ def check_decals(image: SkyImage, sources: Sources) -> list[Criterion]:
     ]
 
 
+def read_pipeline(folder: Path) -> np.ndarray:
+    """Return x, y, S/N, extendedness and saturation (0, 1) of what lies above `MIN_SNR`."""
+    names = ("x", "y", "snr", "extendedness", "flag_saturated")
+    rows = _read_columns(folder / "lsst_dm_detections_rband.csv", names)
+    return rows[rows[:, 2] > MIN_SNR]
+
+
+def without_doubles(rows: np.ndarray) -> np.ndarray:
+    """Return rows (x, y, ...) without those that lie within `SAME_WITHIN_PX` of an earlier one."""
+    step = rows[:, None, :2] - rows[None, :, :2]
+    is_same = np.hypot(step[..., 0], step[..., 1]) < SAME_WITHIN_PX
+    return rows[~np.triu(is_same, 1).any(axis=0)]
+
+
 def check_sdss(image: SkyImage, sources: Sources, folder: Path) -> list[Criterion]:
     """Return the criteria of the SDSS field: SEP, star catalogue, LSST pipeline."""
     stars = _read_columns(folder / "truth_stars_ivezic_r_lt_21.csv", ("x", "y"))
-    pipeline = _read_columns(
-        folder / "lsst_dm_detections_rband.csv", ("x", "y", "snr", "extendedness")
-    )
-    pipeline = pipeline[pipeline[:, 2] > MIN_SNR]
-    is_known = np.isfinite(pipeline[:, 3])
+    pipeline = without_doubles(read_pipeline(folder))
+    is_known = np.isfinite(pipeline[:, 3]) & (pipeline[:, 4] == 0)
     star_index, star_distance = sources.nearest(stars)
     index, distance = sources.nearest(pipeline[:, :2])
     star_found, found = star_distance <= FOUND_WITHIN_PX, distance <= FOUND_WITHIN_PX
@@ -191,7 +207,7 @@ def check_sdss(image: SkyImage, sources: Sources, folder: Path) -> list[Criterio
         _share("found ones of the same class as LSST", agrees[found & is_known]),
     ]
     for name, value in (("point-like", 0), ("extended", 1)):
-        chosen = found & (pipeline[:, 3] == value)
+        chosen = found & is_known & (pipeline[:, 3] == value)
         criteria.append(_share(f"LSST {name} ones of the same class", agrees[chosen]))
     return criteria
 
@@ -259,9 +275,11 @@ def _at(values: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 def _read_columns(path: Path, names: Sequence[str]) -> np.ndarray:
-    """Read number columns of a CSV file, shape (N, len(names)); "nan" is NaN."""
+    """Read columns of a CSV file, shape (N, len(names)); "nan" is NaN, "True" is 1."""
+    flags = {"True": 1.0, "False": 0.0}
     with path.open(newline="", encoding="utf-8") as file:
-        return np.array([[float(row[name]) for name in names] for row in csv.DictReader(file)])
+        rows = list(csv.DictReader(file))
+    return np.array([[float(flags.get(row[name], row[name])) for name in names] for row in rows])
 
 
 if __name__ == "__main__":
