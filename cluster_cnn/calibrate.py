@@ -10,6 +10,7 @@ from cluster_cnn.calibration import Calibration, fit_temperature, level_table, w
 from cluster_cnn.data import ClusterSequence
 from cluster_cnn.heads import CLASS_OUTPUT, VISIBILITY_OUTPUT, visibility_of
 from cluster_cnn.model import FEATURES
+from cluster_cnn.noise import NoiseRange
 from cluster_cnn.posteriors import Posterior
 from cluster_cnn.predictor import Predictor
 
@@ -49,6 +50,7 @@ def measure_calibration(predictor: Predictor, sequence: ClusterSequence) -> Cali
         feature_mean=mean,
         feature_whitening=matrix,
         largest_distance=limit,
+        noise=_noise_range(predictor, sequence),
         n_stamps=int(known.sum()),
     )
     predictor.calibration = partly
@@ -60,6 +62,17 @@ def measure_calibration(predictor: Predictor, sequence: ClusterSequence) -> Cali
         if n_parameters > 1
     }
     return Calibration(**{**vars(partly), "levels": levels, "known_levels": known_levels})
+
+
+def _noise_range(predictor: Predictor, sequence: ClusterSequence) -> NoiseRange:
+    """Return how much pixels scatter in stamps as they are."""
+    size = sequence.batch_size
+    firsts = range(0, len(sequence.rows), size)
+    parts = [
+        predictor.noise_of(sequence.source.read(sequence.rows[first : first + size]))
+        for first in firsts
+    ]
+    return NoiseRange.of(np.concatenate(parts))
 
 
 def _levels(posterior: Posterior, truth: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from cluster_cnn.noise import NoiseRange
+
 LEVELS = np.linspace(0.0, 1.0, 101)
 """Nominal probabilities whose levels in the network's own posterior are tabulated."""
 
@@ -43,6 +45,9 @@ class Calibration:
         Turns features into ones of unit covariance.
     largest_distance : float
         Distance in whitened features beyond which a stamp is out of range; inf: never.
+    noise : NoiseRange
+        Scatter of pixels outside of which a stamp is out of range: it is in another unit, or of
+        another depth.
     n_stamps : int
         Clusters that were measured.
     """
@@ -55,6 +60,7 @@ class Calibration:
     feature_mean: np.ndarray = field(default_factory=lambda: np.zeros(0))
     feature_whitening: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     largest_distance: float = np.inf
+    noise: NoiseRange = field(default_factory=NoiseRange)
     n_stamps: int = 0
 
     @classmethod
@@ -77,6 +83,7 @@ class Calibration:
             "largest_distance": (
                 self.largest_distance if np.isfinite(self.largest_distance) else None
             ),
+            "noise": self.noise.to_list() if self.noise.is_known else None,
             "n_stamps": self.n_stamps,
         }
 
@@ -95,6 +102,7 @@ class Calibration:
             temperature=float(values["temperature"]),
             spread=None if values["spread"] is None else np.asarray(values["spread"], float),
             largest_distance=np.inf if limit is None else float(limit),
+            noise=NoiseRange.from_list(values.get("noise")),
             n_stamps=int(values["n_stamps"]),
         )
 

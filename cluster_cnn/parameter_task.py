@@ -9,6 +9,7 @@ import numpy as np
 
 from cluster_cnn.config import PARAMETER_MEANINGS
 from cluster_cnn.flags import CandidateFlag
+from cluster_cnn.noise import NoiseWatch
 from cluster_cnn.predictor import PROBABILITIES, Estimates, Predictor
 from cluster_cnn.tasks import ColumnNote
 
@@ -38,6 +39,7 @@ class ParameterTask:
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
         self.within: dict[str, tuple[float, float]] = {}
+        self._watch = NoiseWatch(predictor.calibration.noise, predictor.bands)
         self.bands = predictor.bands
         self.stamp_size = predictor.stamp_size
         self.wide_binning = predictor.config.wide_binning
@@ -79,13 +81,15 @@ class ParameterTask:
         """Measure stamps; parameters that are `known` are taken as they are."""
         own = {name: values for name, values in known.items() if name not in NOT_PARAMETERS}
         estimates = self.predictor.predict(stamps, known=own, within=self.within)
+        self._watch.look(estimates.noise)
         flags = np.where(estimates.is_strange, int(CandidateFlag.OUT_OF_RANGE), 0)
         flags |= np.where(estimates.is_at_limit, int(CandidateFlag.AT_LIMIT), 0)
         return self._values(estimates), flags.astype(np.int32)
 
     def judge(self) -> tuple[int, str]:
-        """Find nothing: these weights do not know what a whole table looks like."""
-        return 0, ""
+        """Say whether all stamps since the last call look to be in another unit."""
+        reason = self._watch.judge()
+        return (int(CandidateFlag.OUT_OF_RANGE) if reason else 0), reason
 
     def restrict(self, within: Mapping[str, tuple[float, float]]) -> None:
         """Keep parameters to ranges that the user knows."""

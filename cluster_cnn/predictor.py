@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from cluster_cnn.heads import (
     visibility_of,
 )
 from cluster_cnn.model import FEATURES, build_model, with_features
+from cluster_cnn.noise import quiet_noise
 from cluster_cnn.normalise import StampScale, normalise_stamps
 from cluster_cnn.posteriors import Posterior, correlation, quantiles_within
 from cluster_cnn.weights_file import Weights, assign_strictly, read_weights
@@ -56,8 +57,12 @@ class Estimates:
         log10 of the signal to noise and its standard deviation; NaN if the network does not say.
     distance : ndarray of float, shape (N,)
         How unusual a stamp is: about 1 for those like the training set.
+    noise : ndarray of float, shape (N, B)
+        Scatter of the pixels of each band, see `cluster_cnn.noise.quiet_noise`; NaN where it was
+        not measured.
     is_strange : ndarray of bool, shape (N,)
-        Farther than all but 1 in 1000 stamps of the training set.
+        Farther than all but 1 in 1000 stamps of the training set, or of a scatter that none has:
+        in another unit, perhaps.
     is_at_limit : ndarray of bool, shape (N,)
         A median lies at an end of the trained range.
     """
@@ -70,6 +75,7 @@ class Estimates:
     log_snr: np.ndarray
     log_snr_error: np.ndarray
     distance: np.ndarray
+    noise: np.ndarray
     is_strange: np.ndarray
     is_at_limit: np.ndarray
 
@@ -212,11 +218,17 @@ class Predictor:
             Zero stamps give zero rows.
         """
         size = max(batch_size, 1)
+        slices = [slice(first, first + size) for first in range(0, len(stamps), size)]
         parts = [
             self.estimate(
-                self.outputs(part), _part_of(known, slice(i * size, (i + 1) * size)), within
+                self.outputs(
+                    normalise_stamps(stamps[part], self.scale, None if bad is None else bad[part])
+                ),
+                _part_of(known, part),
+                within,
+                self.noise_of(stamps[part]),
             )
-            for i, part in enumerate(self._batches(stamps, bad, size))
+            for part in slices
         ]
         parts = parts or [self.estimate(self.outputs(normalise_stamps(stamps, self.scale)))]
         if len(parts) == 1:
@@ -227,6 +239,11 @@ class Predictor:
             if name != "names"
         }
         return Estimates(names=self.config.parameter_names, **joined)
+
+    def noise_of(self, stamps: np.ndarray) -> np.ndarray:
+        """Return the scatter of pixels in units of the training set's, shape (N, B)."""
+        n_bands = len(self.bands)
+        return quiet_noise(stamps[..., :n_bands], self.scale.statistics.scale[:n_bands])
 
     def outputs(self, normalised: np.ndarray) -> dict[str, np.ndarray]:
         """Return the raw outputs and features of normalised stamps, as numpy.
@@ -260,8 +277,12 @@ class Predictor:
         outputs: dict[str, np.ndarray],
         known: Mapping[str, np.ndarray] | None = None,
         within: Mapping[str, tuple[float, float]] | None = None,
+        noise: np.ndarray | None = None,
     ) -> Estimates:
-        """Turn raw outputs into calibrated estimates; `known` and `within` as of `predict`."""
+        """Turn raw outputs into calibrated estimates; `known` and `within` as of `predict`.
+
+        `noise`, from `noise_of`, is looked at where it is given.
+        """
         posterior = self.posterior(outputs)
         n = len(outputs[FEATURES])
         levels = self.calibration.parameter_levels(np.array(PROBABILITIES))
@@ -273,6 +294,7 @@ class Predictor:
         p_cluster = self._p_cluster(outputs, n)
         log_snr, error = self._visibility(outputs, n)
         distance = self.calibration.distance(outputs[FEATURES].astype(np.float64))
+        noise = np.full((n, len(self.bands)), np.nan) if noise is None else noise
         return Estimates(
             names=self.config.parameter_names,
             quantiles=quantiles,
@@ -282,7 +304,9 @@ class Predictor:
             log_snr=log_snr,
             log_snr_error=error,
             distance=distance,
-            is_strange=distance > self.calibration.largest_distance,
+            noise=noise,
+            is_strange=(distance > self.calibration.largest_distance)
+            | self.calibration.noise.is_outside(noise),
             is_at_limit=self._at_limit(quantiles[:, :, 1]),
         )
 
@@ -336,13 +360,6 @@ class Predictor:
         self.check_ranges(within)
         names = self.config.parameter_names
         return np.array([within.get(name, (-np.inf, np.inf)) for name in names], float).T
-
-    def _batches(
-        self, stamps: np.ndarray, bad: np.ndarray | None, batch_size: int
-    ) -> Iterator[np.ndarray]:
-        for first in range(0, len(stamps), batch_size):
-            part = slice(first, first + batch_size)
-            yield normalise_stamps(stamps[part], self.scale, None if bad is None else bad[part])
 
     def _p_cluster(self, outputs: dict[str, np.ndarray], n: int) -> np.ndarray:
         if CLASS_OUTPUT not in outputs:

@@ -13,7 +13,6 @@ from cluster_cnn.band_order import BandOrder
 TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 
 _SMALLEST = 1e-9
-_MAD_TO_SIGMA = 1.4826
 NOISE_MARGIN = 2.0
 """By so much may the scatter of a stamp lie outside of that of the calibration stamps."""
 
@@ -90,34 +89,6 @@ class ClassCalibration:
 def _range_of(values: Sequence[float | None]) -> tuple[float, float]:
     low, high = values
     return float(low or 0.0), np.inf if high is None else float(high)
-
-
-def stamp_noise(stamps: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Measure the scatter of the pixels of each stamp, robustly, in units of `scale`.
-
-    Parameters
-    ----------
-    stamps : ndarray of float, shape (N, H, W, B)
-        NaN where there is no data.
-    scale : ndarray of float, shape (B,)
-        Noise of each band of the training set.
-
-    Returns
-    -------
-    ndarray of float64, shape (N,)
-        Median over the bands that have data; NaN where none has.
-    """
-    import warnings
-
-    step = max(1, stamps.shape[1] // 20)
-    sample = stamps[:, ::step, ::step]
-    n, height, width, n_bands = sample.shape
-    sample = sample.reshape(n, height * width, n_bands)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # bands without data
-        middle = np.nanmedian(sample, axis=1, keepdims=True)
-        scatter = _MAD_TO_SIGMA * np.nanmedian(np.abs(sample - middle), axis=1) / scale
-        return np.nanmedian(scatter, axis=1)
 
 
 def mean_probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

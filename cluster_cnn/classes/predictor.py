@@ -16,7 +16,6 @@ from cluster_cnn.batches import orient, pad_rows
 from cluster_cnn.classes.calibration import (
     ClassCalibration,
     mean_probabilities,
-    stamp_noise,
 )
 from cluster_cnn.classes.config import PAPER_NETWORKS, ClassModelConfig
 from cluster_cnn.classes.data import distance_input
@@ -28,6 +27,7 @@ from cluster_cnn.classes.networks import (
     build_class_model,
 )
 from cluster_cnn.classes.weights_file import ClassWeights, read_class_weights
+from cluster_cnn.noise import stamp_noise
 from cluster_cnn.normalise import StampScale, normalise_stamps
 from cluster_cnn.weights_file import assign_strictly
 

@@ -7,8 +7,8 @@ from cluster_cnn.classes.calibration import (
     ClassCalibration,
     fit_class_temperature,
     mean_probabilities,
-    stamp_noise,
 )
+from cluster_cnn.noise import stamp_noise
 
 
 def test_mean_probabilities_by_hand():
