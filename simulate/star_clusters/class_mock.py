@@ -36,6 +36,7 @@ KIND_OF_CLASS = {1: "symmetric", 2: "asymmetric", 3: "association"}
 
 _DRAW = {1: draw_symmetric, 2: draw_asymmetric, 3: draw_association}
 _MAX_TRIES = 300
+_MAX_DRAWS = 100  # at one brightness and distance
 _LABEL_STREAM = 1  # keeps the label apart from the object
 _WINDOW_PX = 24  # around the object, for its shape
 _SATURATED_MAG = (14.5, 17.0)
@@ -105,12 +106,16 @@ class ClassMockMaker(MockMaker):
         rng = np.random.default_rng(own_seed)
         class_id = int(rng.choice(CLASS_IDS, p=self.config.classes.normalised("fractions")))
         for _ in range(_MAX_TRIES):
-            stamp, values = self._attempt(rng, class_id, background)
+            found = self._attempt(rng, class_id, background)
+            if found is None:
+                continue
+            stamp, values = found
             if values["kind"] in _EXEMPT or values["snr"] >= self.config.classes.min_snr:
                 break
         else:
             raise ConfigError(
-                f"[classes] min_snr: no object of class {class_id} in {_MAX_TRIES} tries. Lower it."
+                f"[classes]: no object of class {class_id} in {_MAX_TRIES} tries. Lower min_snr "
+                "or widen log_mass, radius_arcsec or mag."
             )
         human = human_label(class_id, own_seed, self.config.classes.confusion)
         values.update(seed=own_seed, index=index, class_human=human)
@@ -118,14 +123,20 @@ class ClassMockMaker(MockMaker):
 
     def _attempt(
         self, rng: np.random.Generator, class_id: int, background: np.ndarray | None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Draw an object of a class, however faint; return stamp and truth."""
+    ) -> tuple[np.ndarray, dict[str, Any]] | None:
+        """Draw an object of a class, however faint; return stamp and truth.
+
+        None where no object of that brightness and distance looks like the class.
+        """
         values: dict[str, Any] = {"class": class_id, "psf_size": self._draw_psf_size(rng)}
         distance = float(np.exp(rng.uniform(*np.log(self.config.cluster.distance_kpc))))
         centre = self._draw_centre(rng)
         mag = draw_magnitude(self.config.classes, rng)
         if class_id in _DRAW:
-            sources, facts = self._cluster_of(rng, class_id, centre, distance, mag, values)
+            drawn = self._cluster_of(rng, class_id, centre, distance, mag, values)
+            if drawn is None:
+                return None
+            sources, facts = drawn
         else:
             sources, facts = self._impostor(rng, centre, distance, mag)
         values.update(facts)
@@ -147,9 +158,9 @@ class ClassMockMaker(MockMaker):
         distance: float,
         mag: float,
         values: dict[str, Any],
-    ) -> tuple[PointSources, dict[str, Any]]:
-        """Draw until the noiseless image shows what the class says."""
-        for _ in range(_MAX_TRIES):
+    ) -> tuple[PointSources, dict[str, Any]] | None:
+        """Draw until the noiseless image shows what the class says; None if it never does."""
+        for _ in range(_MAX_DRAWS):
             drawn = _DRAW[class_id](self.source, rng, centre, distance, mag)
             if drawn is None:
                 continue
@@ -162,10 +173,7 @@ class ClassMockMaker(MockMaker):
                     "asymmetry": shape.asymmetry,
                     "elongation": shape.elongation,
                 }
-        raise ConfigError(
-            f"[classes]: no object of class {class_id} and magnitude {mag:.1f} at "
-            f"{distance:.0f} kpc in {_MAX_TRIES} tries. Widen log_mass, radius_arcsec or mag."
-        )
+        return None
 
     def _shape_of(
         self, sources: PointSources, centre: tuple[float, float], psf_size: float

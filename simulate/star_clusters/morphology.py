@@ -19,6 +19,15 @@ MIN_PEAKS_MULTIPLE = 3
 SYMMETRIC_BELOW, ASYMMETRIC_ABOVE = 0.13, 0.20
 """Asymmetry of class 1 at most, of class 2 at least."""
 
+SMOOTHED_ABOVE = 0.12
+"""Asymmetry of class 2 at least after smoothing: of its shape, not of a few bright stars."""
+
+SMOOTHING_PX = 2.0
+"""Standard deviation of the Gaussian that smooths."""
+
+FAINT_PEAK_HEIGHT, MOST_FAINT_PEAKS = 0.05, 2
+"""With more peaks than this, of this height, an image lies between classes 2 and 3."""
+
 ROUND_BELOW, LONG_ABOVE = 0.22, 0.35
 """Elongation of class 1 at most, of class 2 at least (one of the two suffices)."""
 
@@ -40,11 +49,17 @@ class Morphology:
         for a point-symmetric image (Conselice 2003, ApJS 147, 1, eq. 15, without background).
     elongation : float
         One minus the axis ratio from the second moments in the aperture.
+    smoothed_asymmetry : float
+        The asymmetry of the image smoothed by `SMOOTHING_PX`.
+    n_faint_peaks : int
+        Peaks that stand out by `FAINT_PEAK_HEIGHT`.
     """
 
     n_peaks: int
     asymmetry: float
     elongation: float
+    smoothed_asymmetry: float = 0.0
+    n_faint_peaks: int = 0
 
     @property
     def class_id(self) -> int:
@@ -53,8 +68,9 @@ class Morphology:
             return 3
         if self.n_peaks != 1:
             return 0
-        if self.asymmetry > ASYMMETRIC_ABOVE or self.elongation > LONG_ABOVE:
-            return 2
+        is_lopsided = self.asymmetry > ASYMMETRIC_ABOVE and self.smoothed_asymmetry > SMOOTHED_ABOVE
+        if is_lopsided or self.elongation > LONG_ABOVE:
+            return 2 if self.n_faint_peaks <= MOST_FAINT_PEAKS else 0
         if self.asymmetry < SYMMETRIC_BELOW and self.elongation < ROUND_BELOW:
             return 1
         return 0
@@ -74,6 +90,8 @@ def measure_morphology(image: np.ndarray, centre: tuple[float, float]) -> Morpho
     -------
     Morphology
     """
+    from scipy.ndimage import gaussian_filter
+
     image = np.maximum(np.asarray(image, np.float64), 0.0)
     if not image.sum() > 0:
         return Morphology(0, 0.0, 0.0)
@@ -83,6 +101,8 @@ def measure_morphology(image: np.ndarray, centre: tuple[float, float]) -> Morpho
         n_peaks=count_peaks(image),
         asymmetry=_asymmetry(image, middle, radius),
         elongation=_elongation(image, middle, radius),
+        smoothed_asymmetry=_asymmetry(gaussian_filter(image, SMOOTHING_PX), middle, radius),
+        n_faint_peaks=count_peaks(image, FAINT_PEAK_HEIGHT),
     )
 
 

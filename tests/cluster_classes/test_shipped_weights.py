@@ -58,5 +58,5 @@ def test_bands_given_in_the_wrong_order_are_found(predictor, mocks, order, most_
     assert watch.look(stamps).mean() < 0.05
     assert watch.judge() == ""
     doubtful = watch.look(stamps[..., list(order)])
-    assert (doubtful.mean() > 0.8) is most_rows
+    assert (doubtful.mean() > 0.8) == most_rows
     assert "like" in watch.judge()

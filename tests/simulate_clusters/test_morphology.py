@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,11 +32,33 @@ def test_elongation_is_one_minus_the_axis_ratio():
 
 
 def test_lopsided_blob_is_class_2():
-    image = blob(24, 24) + 0.4 * blob(24, 31, 3.5, 3.5)
+    image = blob(24, 24) + 0.4 * blob(24, 32, 4.5, 4.5)
     shape = measure_morphology(image, (24.0, 24.0))
     assert shape.n_peaks == 1
     assert shape.asymmetry > 0.2
+    assert shape.smoothed_asymmetry > 0.12
     assert shape.class_id == 2
+
+
+def test_asymmetry_of_a_few_bright_stars_is_no_class():
+    """Stars all over a wide round cluster fade once it is smoothed: neither 1 nor 2."""
+    stars = np.random.default_rng(1).uniform(14, 34, (60, 2))
+    image = blob(24, 24, 5, 5) + sum(0.4 * blob(y, x, 0.7, 0.7) for y, x in stars)
+    shape = measure_morphology(image, (24.0, 24.0))
+    assert shape.smoothed_asymmetry < 0.6 * shape.asymmetry
+    dotted = replace(shape, n_peaks=1, asymmetry=0.25, smoothed_asymmetry=0.1, elongation=0.1)
+    assert dotted.class_id == 0
+    assert replace(dotted, smoothed_asymmetry=0.15, n_faint_peaks=2).class_id == 2
+
+
+def test_many_faint_peaks_lie_between_classes_2_and_3():
+    image = blob(24, 24, 2.0, 4.5)
+    for y, x in ((12, 30), (37, 18), (36, 32)):
+        image = image + 0.09 * blob(y, x, 0.8, 0.8)
+    shape = measure_morphology(image, (24.0, 24.0))
+    assert (shape.n_peaks, shape.n_faint_peaks) == (1, 4)
+    assert shape.elongation > 0.35
+    assert shape.class_id == 0
 
 
 def test_three_blobs_are_class_3_and_two_are_none():
