@@ -8,6 +8,11 @@ The same clusters (same seed and number) are simulated as the preset says and th
 changed (another metallicity draws other clusters); the network is told their extinction except
 where the case says so. Prints, for age, mass and size: median and scatter of the error, and of the
 shift against the plain case.
+
+Tables of other stellar models are read with ``--isochrones``. In their place the built-in ones are
+also distorted, in clusters and field alike, by about as much as models of different groups differ:
+evolved stars (the last tenth of the masses alive) below 6500 K made 3 % cooler or hotter at the
+same luminosity, as black bodies; and those below 3500 K, the coolest giants, left out.
 """
 
 from __future__ import annotations
@@ -15,14 +20,19 @@ from __future__ import annotations
 import argparse
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
 
+from cluster_cnn.config import ModelConfig
 from cluster_cnn.metrics import error_statistics
 from cluster_cnn.predictor import Predictor
 from simulate.star_clusters.config import load_preset
+from simulate.star_clusters.filters import get_filters
+from simulate.star_clusters.isochrones import Isochrone, IsochroneGrid
 from simulate.star_clusters.mock import MockMaker
 
 TEST_RANGE = (
@@ -35,6 +45,62 @@ BRIGHTER_MAG = 2.5 * np.log10(2.0)
 """A field twice as dense is so much brighter."""
 
 BATCH = 100
+
+Change = Callable[[Isochrone], Isochrone]
+
+EVOLVED_SHARE = 0.9  # of the largest mass alive: heavier stars have left the main sequence
+COOL_K, COOLEST_K = 6500.0, 3500.0
+UNSEEN_MAG = 60.0
+BLUE, RED = "ACS_F475W", "ACS_F814W"
+
+_HC_OVER_K_NM = 1.4388e7
+_TEMPERATURES_K = np.geomspace(1500.0, 60000.0, 400)
+
+
+def black_body_mag(filters: Sequence[str], temperature_k: np.ndarray) -> np.ndarray:
+    """Return AB magnitudes of black bodies of one luminosity, shape (T, B), but for a constant."""
+    x = _HC_OVER_K_NM / np.array([item.pivot_nm for item in get_filters(tuple(filters))])
+    x = x / temperature_k[:, None]
+    # B_nu is x^3 T^3 / (e^x - 1) at a frequency; the luminosity goes with T^4.
+    return -2.5 * np.log10(x**3 / np.expm1(x) / temperature_k[:, None])
+
+
+def temperatures(isochrone: Isochrone) -> np.ndarray:
+    """Return the temperature in K of black bodies with the colours of the stars, shape (R,)."""
+    mag = black_body_mag((BLUE, RED), _TEMPERATURES_K)
+    blue, red = (isochrone.filters.index(name) for name in (BLUE, RED))
+    colour = isochrone.mag[:, blue] - isochrone.mag[:, red]
+    falling = mag[:, 0] - mag[:, 1]
+    return np.interp(colour, falling[::-1], _TEMPERATURES_K[::-1])
+
+
+def is_evolved(isochrone: Isochrone, below_k: float) -> np.ndarray:
+    """Return which stars have left the main sequence and are cooler than so many K."""
+    is_heavy = isochrone.m_ini > EVOLVED_SHARE * isochrone.m_ini[-1]
+    return is_heavy & (temperatures(isochrone) < below_k)
+
+
+def heat_evolved(isochrone: Isochrone, factor: float) -> Isochrone:
+    """Return an isochrone whose cool evolved stars are hotter by a factor."""
+    kelvin = temperatures(isochrone)
+    shift = black_body_mag(isochrone.filters, kelvin * factor)
+    shift = shift - black_body_mag(isochrone.filters, kelvin)
+    mag = isochrone.mag + np.where(is_evolved(isochrone, COOL_K)[:, None], shift, 0.0)
+    return replace(isochrone, mag=mag)
+
+
+def leave_out_coolest(isochrone: Isochrone) -> Isochrone:
+    """Return an isochrone without the light of its coolest evolved stars."""
+    is_out = is_evolved(isochrone, COOLEST_K)[:, None]
+    return replace(isochrone, mag=np.where(is_out, UNSEEN_MAG, isochrone.mag))
+
+
+DISTORTIONS: dict[str, Change] = {
+    "isochrones: evolved stars 3 % cooler": partial(heat_evolved, factor=0.97),
+    "isochrones: evolved stars 3 % hotter": partial(heat_evolved, factor=1.03),
+    "isochrones without evolved stars below 3500 K": leave_out_coolest,
+}
+"""In place of the isochrones of others."""
 
 
 def cases(preset: str, isochrones: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -58,19 +124,32 @@ def cases(preset: str, isochrones: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def simulate_case(
-    preset: str, changes: Sequence[str], bands: Sequence[str], *, n: int, seed: int
+    preset: str,
+    changes: Sequence[str],
+    network: ModelConfig,
+    *,
+    n: int,
+    seed: int,
+    distort: Change | None = None,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return stamps (n, H, W, B) in the bands asked for, and the truth."""
-    config = load_preset(preset, (*TEST_RANGE, *changes))
+    """Return stamps (n, S, S, C) as a network sees them, and the truth."""
+    view = f"instrument.wide_binning={network.wide_binning}"
+    config = load_preset(preset, (*TEST_RANGE, view, *changes))
     maker = MockMaker(config)
-    channels = [config.instrument.bands.index(band) for band in bands]
+    if distort is not None:
+        grid = maker.isochrones
+        maker.isochrones = IsochroneGrid(tuple(map(distort, grid.isochrones)), grid.name)
+    channels = [config.instrument.bands.index(band) for band in network.bands]
     mocks = [maker.make(seed, index) for index in range(n)]
     truth = {
         name: np.array([mock.row[name] for mock in mocks])
         for name in ("log_age", "log_mass", "av", "half_light_radius_arcsec", "snr")
     }
     truth["log_radius"] = np.log10(truth["half_light_radius_arcsec"])
-    return np.stack([mock.stamp[..., channels] for mock in mocks]), truth
+    views = [np.stack([mock.stamp[..., channels] for mock in mocks])]
+    if network.wide_binning:
+        views.append(np.stack([mock.wide[..., channels] for mock in mocks]))
+    return np.concatenate(views, axis=3), truth
 
 
 def rows_of_case(
@@ -117,9 +196,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     head = ["", *(part for name in shown for part in (f"{name}: bias / scatter", "shift"))]
     lines = [head, ["---"] * len(head)]
     plain, ages = None, None
-    for case, changes in cases(args.preset, args.isochrones).items():
+    settings = {**cases(args.preset, args.isochrones), **dict.fromkeys(DISTORTIONS, ())}
+    for case, changes in settings.items():
         stamps, truth = simulate_case(
-            args.preset, changes, predictor.bands, n=args.n, seed=args.seed
+            args.preset,
+            changes,
+            predictor.config,
+            n=args.n,
+            seed=args.seed,
+            distort=DISTORTIONS.get(case),
         )
         told = predictor.predict(stamps, known={"av": truth["av"]}, batch_size=BATCH).medians
         if plain is None:
