@@ -139,10 +139,7 @@ def region_targets(
     overlaps = box_iou(proposals, gt_boxes)
     overlaps = ops.where((gt_class_ids > 0)[:, None], overlaps, 0.0)
     if concentric_iou > 0.0:
-        is_concentric = are_concentric(proposals, gt_boxes, fraction=CONCENTRIC_FRACTION)
-        is_concentric = ops.logical_and(is_concentric, overlaps >= concentric_iou)
-        raised = positive_iou + (1.0 - positive_iou) * overlaps
-        overlaps = ops.where(is_concentric, raised, overlaps)
+        overlaps = _raise_concentric(overlaps, proposals, gt_boxes, concentric_iou, positive_iou)
     best_iou = ops.max(overlaps, axis=2)
     is_real = ops.any(ops.abs(proposals) > 0.0, axis=2)
     is_positive = ops.logical_and(is_real, best_iou >= positive_iou)
@@ -175,6 +172,13 @@ def region_targets(
         "deltas": deltas,
         "masks": masks,
     }
+
+
+def _raise_concentric(overlaps, proposals, gt_boxes, least_iou: float, positive_iou: float):
+    """Lift the overlaps (N, R, G) of regions with the centre of a source above `positive_iou`."""
+    is_concentric = are_concentric(proposals, gt_boxes, fraction=CONCENTRIC_FRACTION)
+    is_concentric = ops.logical_and(is_concentric, overlaps >= least_iou)
+    return ops.where(is_concentric, positive_iou + (1.0 - positive_iou) * overlaps, overlaps)
 
 
 def _choose(is_candidate, priority, n_slots: int):
