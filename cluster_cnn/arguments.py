@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 
 def named_range(text: str) -> tuple[str, tuple[float, float]]:
@@ -39,3 +40,28 @@ def add_within(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=LOW,HIGH",
         help="range that a parameter is known to lie in, such as log_age=6.6,8; repeatable",
     )
+
+
+def column_pair(text: str) -> tuple[str, str]:
+    """Read two names of columns, ``ra,dec``.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If there are not two.
+    """
+    names = tuple(name.strip() for name in text.split(","))
+    if len(names) != 2 or not all(names):
+        raise argparse.ArgumentTypeError(f"expected two names such as ra,dec; found {text!r}")
+    return names[0], names[1]
+
+
+def add_positions(parser: argparse.ArgumentParser) -> None:
+    """Add ``--catalog``, ``--columns`` and ``--origin``: where the candidates are."""
+    add = parser.add_argument
+    add("--catalog", required=True, type=Path, metavar="TABLE", help="positions")
+    add("--columns", type=column_pair, metavar="X,Y", help="columns with the positions")
+    origin = (
+        "number of the first pixel in x and y; 1 in FITS and DS9 (default 0; LEGUS is read right)"
+    )
+    add("--origin", type=float, default=0.0, choices=(0.0, 1.0), metavar="0|1", help=origin)

@@ -6,7 +6,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from astro_io.cli import (
     DONE,
@@ -17,7 +16,7 @@ from astro_io.cli import (
     run,
     summary,
 )
-from cluster_cnn.arguments import add_within
+from cluster_cnn.arguments import add_positions, add_within
 
 DEFAULT_WEIGHTS = {"parameters": "cluster-phat", "classes": "classes-phangs"}
 """By task."""
@@ -90,13 +89,6 @@ def _known(args: argparse.Namespace) -> dict[str, float | str]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _column_pair(text: str) -> tuple[str, str]:
-    names = tuple(name.strip() for name in text.split(","))
-    if len(names) != 2 or not all(names):
-        raise argparse.ArgumentTypeError(f"expected two names such as ra,dec; found {text!r}")
-    return names[0], names[1]
-
-
 def _value_or_column(text: str) -> float | str:
     try:
         return float(text)
@@ -108,7 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = new_parser("cluster_cnn.predict", DESCRIPTION)
     add = parser.add_argument
     add("mosaics", nargs="+", metavar="MOSAIC", help="images, all with the bands of the weights")
-    add("--catalog", required=True, type=Path, metavar="TABLE", help="positions")
+    add_positions(parser)
+    add("--sky", action="store_true", help="--columns are ra and dec")
     add(
         "--weights",
         metavar="NAME or FILE",
@@ -118,16 +111,6 @@ def _parser() -> argparse.ArgumentParser:
         "--task",
         choices=tuple(DEFAULT_WEIGHTS),
         help="what to measure (default: what --weights are for, else parameters)",
-    )
-    add("--columns", type=_column_pair, metavar="X,Y", help="columns with the positions")
-    add("--sky", action="store_true", help="these columns are ra and dec")
-    add(
-        "--origin",
-        type=float,
-        default=0.0,
-        choices=(0.0, 1.0),
-        metavar="0|1",
-        help="number of the first pixel in x and y; 1 in FITS and DS9 (default 0)",
     )
     add(
         "--av",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astro_io.cli import (
@@ -19,6 +18,7 @@ from astro_io.cli import (
     summary,
 )
 from astro_io.errors import CatalogError, ConfigError, OutputExistsError
+from cluster_cnn.arguments import add_positions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -234,19 +234,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = new_parser("cluster_cnn.stamps", DESCRIPTION)
     add = parser.add_argument
     add("mosaic", metavar="MOSAIC", help="F275W=a.fits,..., a folder, a cube, or a file with bands")
-    add("--catalog", required=True, type=Path, metavar="TABLE", help="positions and classes")
+    add_positions(parser)
     add("--bands", type=_names, default=DEFAULT_BANDS, help="channels (default: the five of LEGUS)")
     add("--size", type=int, default=64, metavar="PX", help="side of a stamp (default %(default)s)")
-    add("--columns", type=_names, metavar="X,Y", help="columns with the positions")
-    add("--class-column", metavar="NAME", help="column with the class, 1 to 4")
-    add(
-        "--origin",
-        type=float,
-        default=0.0,
-        choices=(0.0, 1.0),
-        metavar="0|1",
-        help="number of the first pixel in x and y (default 0; a LEGUS table is read right)",
-    )
+    add("--class-column", metavar="NAME", help="column of --catalog with the class, 1 to 4")
     add("--pixel-scale", type=float, metavar="ARCSEC", help="resample stamps to this pixel size")
     add("--distance-kpc", type=float, metavar="KPC", help="of the galaxy, kept in a training set")
     add(

@@ -172,3 +172,10 @@ def test_results_are_not_written_over(sky, tmp_path, capsys):
     assert stamps.main(line) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "out.h5").read_bytes() == b"mine"
+
+
+def test_a_lone_name_is_no_pair_of_columns(capsys):
+    with pytest.raises(SystemExit) as stop:
+        stamps.main(["m.fits", "--catalog", "t.csv", "--columns", "ra", "--output", "s.h5"])
+    assert stop.value.code == 2
+    assert "expected two names such as ra,dec; found 'ra'" in capsys.readouterr().err
