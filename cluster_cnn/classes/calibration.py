@@ -13,6 +13,9 @@ from cluster_cnn.band_order import BandOrder
 TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 
 _SMALLEST = 1e-9
+DISTANCE_MARGIN = 1.5
+"""By such a factor may a distance lie outside of those of the training set."""
+
 NOISE_MARGIN = 2.0
 """By so much may the scatter of a stamp lie outside of that of the calibration stamps."""
 
@@ -35,6 +38,8 @@ class ClassCalibration:
         it is in another unit, or of another depth.
     order : BandOrder or None
         What the bands look like together; None where it was not learnt.
+    distances_kpc : tuple of float
+        Nearest and farthest object of the training set; NaN where they are not known.
     n_stamps : int
         Stamps that this was learnt from.
     """
@@ -45,6 +50,7 @@ class ClassCalibration:
     largest_distance: float = np.inf
     noise_range: tuple[float, float] = (0.0, np.inf)
     order: BandOrder | None = None
+    distances_kpc: tuple[float, float] = (np.nan, np.nan)
     n_stamps: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,6 +65,7 @@ class ClassCalibration:
             "largest_distance": self.largest_distance if is_limited else None,
             "noise_range": [v if np.isfinite(v) else None for v in self.noise_range],
             "order": self.order.to_dict() if self.order else None,
+            "distances_kpc": [v if np.isfinite(v) else None for v in self.distances_kpc],
             "n_stamps": self.n_stamps,
         }
 
@@ -75,8 +82,18 @@ class ClassCalibration:
             largest_distance=np.inf if limit is None else float(limit),
             noise_range=_range_of(values["noise_range"]),
             order=BandOrder.from_dict(values["order"]) if values.get("order") else None,
+            distances_kpc=_pair_of(values.get("distances_kpc", (None, None))),
             n_stamps=int(values["n_stamps"]),
         )
+
+    def is_far(self, distance_kpc: np.ndarray) -> np.ndarray:
+        """Return True where a distance is known and no training object is nearly as near or far."""
+        low, high = self.distances_kpc
+        known = np.isfinite(distance_kpc)
+        if not (low <= high):
+            return known & (np.nan_to_num(distance_kpc) <= 0)
+        inside = (distance_kpc > low / DISTANCE_MARGIN) & (distance_kpc < high * DISTANCE_MARGIN)
+        return known & ~inside
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Return how far features are from usual ones, shape (N,): about 1 for usual stamps."""
@@ -84,6 +101,11 @@ class ClassCalibration:
             return np.zeros(len(features))
         white = (features - self.feature_mean) @ self.feature_whitening
         return np.sqrt((white**2).mean(axis=1))
+
+
+def _pair_of(values: Sequence[float | None]) -> tuple[float, float]:
+    low, high = (np.nan if v is None else float(v) for v in values)
+    return low, high
 
 
 def _range_of(values: Sequence[float | None]) -> tuple[float, float]:

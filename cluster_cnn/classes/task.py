@@ -76,10 +76,13 @@ class ClassTask:
         estimates = self.predictor.predict(stamps, distance_kpc=known.get(DISTANCE))
         self._keep_examples(stamps, estimates)
         has_result = estimates.chosen > 0
-        flags = np.where(has_result & estimates.is_strange, int(CandidateFlag.OUT_OF_RANGE), 0)
+        is_odd = estimates.is_strange.copy()
+        if self.predictor.config.has_distance and DISTANCE in known:
+            is_odd |= self.predictor.calibration.is_far(known[DISTANCE])
+        flags = np.where(has_result & is_odd, int(CandidateFlag.OUT_OF_RANGE), 0)
         if self._watch:
-            is_odd = has_result & self._watch.look(stamps)
-            flags |= np.where(is_odd, int(CandidateFlag.BAND_ORDER), 0)
+            is_exchanged = has_result & self._watch.look(stamps)
+            flags |= np.where(is_exchanged, int(CandidateFlag.BAND_ORDER), 0)
         flags |= np.where(has_result, 0, int(CandidateFlag.NO_RESULT))
         return self._values(estimates), flags.astype(np.int32)
 

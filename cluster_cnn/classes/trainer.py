@@ -291,6 +291,7 @@ def pack_members(config: ClassTrainConfig, output: Path, stamps: TrainingStamps)
         largest_distance=limit,
         noise_range=_noise_range(predictor.noise_of(seen)),
         order=_band_order(stamps),
+        distances_kpc=_distance_range(read_distances(stamps.source)[stamps.rows]),
         n_stamps=len(labels),
     )
     path = output / f"{config.name}.weights.h5"
@@ -330,6 +331,11 @@ def _noise_range(noise: np.ndarray) -> tuple[float, float]:
     if not noise.size:
         return 0.0, np.inf
     return float(noise.min() / NOISE_MARGIN), float(noise.max() * NOISE_MARGIN)
+
+
+def _distance_range(distances: np.ndarray) -> tuple[float, float]:
+    known = distances[np.isfinite(distances)]
+    return (float(known.min()), float(known.max())) if known.size else (np.nan, np.nan)
 
 
 def _band_order(stamps: TrainingStamps) -> BandOrder | None:

@@ -57,6 +57,7 @@ def test_budgets_of_time_and_sizes_of_images(tmp_path):
     assert paper.model.image_size == 299
     assert paper.budget_s == 160 and paper.seed == 4
     assert settings(make_job(tmp_path, budget="time-64", size=75)).model.image_size == 75
+    assert settings(make_job(tmp_path, network="vgg19_bn", budget="time-299")).data.batch_size == 4
 
 
 def test_ours_come_first_and_the_others_in_turn(tmp_path):

@@ -57,7 +57,19 @@ def test_noise_of_stamps_is_the_scatter_of_the_bands_that_are_there(rng):
 def test_weights_from_before_band_order_was_learnt_are_read():
     values = ClassCalibration().to_dict()
     assert values.pop("order") is None
-    assert ClassCalibration.from_dict(values).order is None
+    assert values.pop("distances_kpc") == [None, None]
+    again = ClassCalibration.from_dict(values)
+    assert again.order is None
+    assert again.is_far(np.array([18.0, np.nan, -1.0])).tolist() == [False, False, True]
+
+
+def test_distance_that_no_training_object_has_is_far():
+    """4 to 20 Mpc, a factor of 1.5 to either side; 18 was meant in Mpc."""
+    calibration = ClassCalibration(distances_kpc=(4000.0, 20000.0))
+    again = ClassCalibration.from_dict(calibration.to_dict())
+    distances = np.array([18.0, -5.0, 0.0, 2600.0, 2700.0, 29000.0, 31000.0, np.nan])
+    wanted = [True, True, True, True, False, False, True, False]
+    assert again.is_far(distances).tolist() == wanted
 
 
 def test_noise_range_round_trips():

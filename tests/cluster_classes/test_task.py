@@ -90,6 +90,14 @@ def test_bands_in_the_wrong_order_are_flagged_row_by_row_and_together(tmp_path):
     assert "F555W like F814W, F814W like F555W" in reason
 
 
+def test_distance_in_another_unit_is_flagged(tmp_path):
+    calibration = ClassCalibration(distances_kpc=(4000.0, 20000.0))
+    task = open_task(write_weights(tmp_path / "far.weights.h5", calibration))
+    stamps, _ = make_stamps(3, seed=2)
+    flags = task.measure(stamps, {"distance_kpc": np.array([8000.0, 8.0, np.nan])})[1]
+    assert flags.tolist() == [0, CandidateFlag.OUT_OF_RANGE, 0]
+
+
 def test_stamp_without_data_has_no_class(task):
     stamps, _ = make_stamps(3, seed=3)
     stamps[1] = np.nan
