@@ -118,10 +118,13 @@ def draw_grid_map(path: Path, points: Sequence[GridPoint]) -> None:
     path : Path
         PNG, written over.
     points : sequence of GridPoint
+        Without any nothing is drawn.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Ellipse
 
+    if not points:
+        return
     radii = sorted({point.radius_arcsec for point in points})
     figure = Figure(figsize=(4.6 * len(radii) + 0.4, 4.4), layout="constrained")
     panels = figure.subplots(1, len(radii), squeeze=False, sharex=True, sharey=True)[0]

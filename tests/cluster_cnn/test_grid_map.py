@@ -37,6 +37,13 @@ def test_estimates_are_grouped_by_their_point(tmp_path):
     assert path.read_bytes()[:4] == b"\x89PNG"
 
 
+def test_too_few_mocks_at_every_point_are_no_picture(tmp_path):
+    truth = np.full((2, 3), [7.0, 3.0, 0.0])
+    points = grid_points(attributes(log_age=[7.0], log_mass=[3.0]), NAMES, truth, truth)
+    draw_grid_map(tmp_path / "map.png", points)
+    assert points == [] and not (tmp_path / "map.png").exists()
+
+
 def test_a_set_without_a_grid_has_no_map():
     assert not has_grid({}) and not has_grid(attributes(log_age=[7.0], log_mass=[]))
     assert has_grid(attributes(log_age=[7.0], log_mass=[3.0]))

@@ -23,14 +23,22 @@ EASY = (
 )
 
 
-@lru_cache(maxsize=1)
-def mocks(n: int = 120):
+@lru_cache(maxsize=2)
+def mocks(wide_binning: int, n: int = 120):
     """Clusters that anyone would see, and fields without: every seventh, about."""
-    config = load_preset("phat", EASY)
+    config = load_preset("phat", (*EASY, f"instrument.wide_binning={wide_binning}"))
     made = [MockMaker(config).make(4711, i) for i in range(n)]
     rows = {name: np.array([m.row.get(name, np.nan) for m in made], float) for name in made[0].row
             if name not in ("kind", "profile")}  # fmt: skip
-    return config.instrument.bands, np.stack([m.stamp for m in made]), rows
+    views = [[m.stamp for m in made]] + ([[m.wide for m in made]] if wide_binning else [])
+    return config.instrument.bands, np.stack([np.stack(view) for view in views]), rows
+
+
+def as_seen(predictor: Predictor):
+    """Return these mocks as a network sees them, and their truth."""
+    bands, views, rows = mocks(predictor.config.wide_binning)
+    channels = [bands.index(band) for band in predictor.bands]
+    return np.concatenate(list(views[..., channels]), axis=3), rows
 
 
 @pytest.fixture(params=NAMES)
@@ -41,11 +49,10 @@ def name(request):
 
 
 def test_easy_clusters_have_their_age_mass_and_size(name):
-    bands, stamps, rows = mocks()
     predictor = Predictor.load(name)
-    channels = [bands.index(band) for band in predictor.bands]
+    stamps, rows = as_seen(predictor)
     is_cluster = rows["class"] == 1
-    estimates = predictor.predict(stamps[..., channels], known={"av": rows["av"]})
+    estimates = predictor.predict(stamps, known={"av": rows["av"]})
     error = {
         "log_age": estimates.quantiles[:, 0, 1] - rows["log_age"],
         "log_mass": estimates.quantiles[:, 1, 1] - rows["log_mass"],
@@ -64,10 +71,8 @@ def test_easy_clusters_have_their_age_mass_and_size(name):
 
 
 def test_what_is_unlike_all_mocks_is_mostly_flagged(name):
-    bands, stamps, _ = mocks()
     predictor = Predictor.load(name)
-    channels = [bands.index(band) for band in predictor.bands]
-    plain = stamps[:40][..., channels]
+    plain = as_seen(predictor)[0][:40]
     odd = plain.copy()
     odd[:, :40] += 20.0  # half of the stamp lies on something bright
     assert predictor.predict(plain).is_strange.mean() < 0.05
