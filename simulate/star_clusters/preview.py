@@ -99,10 +99,10 @@ def write_class_preview(config: ClusterSetConfig, path: Path, *, seed: int) -> P
 def preview_grid(config: ClusterSetConfig) -> GridConfig:
     """Return the grid points of the picture: inside the ranges, without their ends.
 
-    Radii stop at half of the stamp, beyond which a cluster does not show as one.
+    Radii stop at half of what is seen, beyond which a cluster does not show as one.
     """
     cluster, instrument = config.cluster, config.instrument
-    widest = instrument.stamp_px * instrument.pixel_scale_arcsec / 2.0
+    widest = instrument.span_px * instrument.pixel_scale_arcsec / 2.0
     radii = np.log([cluster.half_light_radius_arcsec[0], widest])
     radii[1] = min(radii[1], np.log(cluster.half_light_radius_arcsec[1]))
     return GridConfig(
@@ -121,7 +121,7 @@ def _inside(limits: Sequence[float], n: int, *, logarithmic: bool) -> tuple[floa
 
 
 def make_grid(config: ClusterSetConfig, grid: GridConfig, *, seed: int) -> np.ndarray:
-    """Return the stamps of a grid, one mock a point.
+    """Return the stamps of a grid, one mock a point; the wide views where there are any.
 
     Parameters
     ----------
@@ -137,7 +137,8 @@ def make_grid(config: ClusterSetConfig, grid: GridConfig, *, seed: int) -> np.nd
     only_clusters = replace(config.others, fraction=0.0)
     maker = MockMaker(replace(config, grid=grid, others=only_clusters))
     shape = (len(grid.log_age), len(grid.log_mass), len(grid.half_light_radius_arcsec))
-    stamps = [maker.make(seed, index).stamp for index in range(int(np.prod(shape)))]
+    mocks = [maker.make(seed, index) for index in range(int(np.prod(shape)))]
+    stamps = [mock.stamp if mock.wide is None else mock.wide for mock in mocks]
     # The last list of GridConfig that is filled changes fastest: age, mass, radius.
     return np.stack(stamps).reshape(*shape, *stamps[0].shape).swapaxes(1, 2)
 

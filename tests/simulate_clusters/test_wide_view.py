@@ -12,9 +12,10 @@ from astro_io.errors import ConfigError, ImageError
 from simulate.clusters import main
 from simulate.star_clusters.backgrounds import MosaicBackgrounds
 from simulate.star_clusters.class_mock import ClassMockMaker
-from simulate.star_clusters.config import load_preset
+from simulate.star_clusters.config import GridConfig, load_preset
 from simulate.star_clusters.filters import get_filters
 from simulate.star_clusters.mock import MockMaker
+from simulate.star_clusters.preview import make_grid, preview_grid
 from simulate.star_clusters.render import StampGrid, convolve, convolve_pair, psf_spectra
 
 WIDE = (*SMALL, "instrument.wide_binning=4")
@@ -131,6 +132,20 @@ def test_command_stores_both_in_half_the_space(tmp_path):
     expected = np.stack([bin_pixels(stamp, 4) for stamp in stamps])
     noise = stamps.std(axis=(0, 1, 2)) * 4
     assert (np.abs(wide[:, 12:20, 12:20] - expected) < 0.02 * noise).all(), "but for the rounding"
+
+
+def test_preview_shows_the_wide_view():
+    config = load_preset("phat", (*WIDE, "cluster.log_mass=[2,2.1]"))
+    assert max(preview_grid(config).half_light_radius_arcsec) > 1.6, "half of 32 px is 0.8 arcsec"
+    grid = GridConfig(log_age=(8.0,), half_light_radius_arcsec=(1.0,), log_mass=(3.0,))
+    picture = make_grid(config, grid, seed=4)[0, 0, 0]
+    only = (*WIDE, "others.fraction=0", "grid.log_age=[8]", "grid.log_mass=[3]")
+    mock = MockMaker(
+        load_preset(
+            "phat", (*only, "cluster.log_mass=[2,2.1]", "grid.half_light_radius_arcsec=[1]")
+        )
+    ).make(4, 0)
+    np.testing.assert_array_equal(picture, mock.wide)
 
 
 @pytest.mark.parametrize("binning", [1, 3, 32])
