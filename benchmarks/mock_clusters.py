@@ -65,8 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="phat")
     parser.add_argument("--n", type=int, default=60)
+    parser.add_argument("--wide-binning", type=int, default=0, help="with wide views (4)")
     args = parser.parse_args(argv)
-    maker = MockMaker(load_preset(args.preset))
+    view = f"instrument.wide_binning={args.wide_binning}"
+    maker = MockMaker(load_preset(args.preset, (view,)))
     maker.make(0, 0)
     print(f"{platform.processor() or platform.machine()}, {platform.system()}")
     print(f"Python {platform.python_version()}, " + ", ".join(
@@ -75,7 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     seconds = best_seconds(lambda: [maker.make(1, i) for i in range(args.n)])
     rate = args.n / seconds
     size, bands = maker.grid.stamp_px, len(maker.filters)
-    print(f"{args.preset}: {rate:.1f} mocks a second and core, {size}x{size} px, {bands} bands")
+    views = ", with wide views" if args.wide_binning else ""
+    print(
+        f"{args.preset}: {rate:.1f} mocks a second and core, {size}x{size} px, {bands} bands{views}"
+    )
 
     rng = np.random.default_rng(2)
     grid: StampGrid = maker.grid
