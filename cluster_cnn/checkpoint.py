@@ -41,7 +41,9 @@ def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int) -> Path:
 def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
     """Return the newest checkpoint and its finished epochs, or None."""
     found = [
-        (int(match[1]), path) for path in folder.glob("*.h5") if (match := _NAME.search(path.name))
+        (int(match[1]), path)
+        for path in folder.glob("epoch_*.h5")  # not what an interruption left half written
+        if (match := _NAME.search(path.name))
     ]
     if not found:
         return None

@@ -230,6 +230,8 @@ def _value(variable: keras.Variable) -> np.ndarray:
 class Budget(keras.callbacks.Callback):
     """Count what a training costs; stop it when its processor time is used up.
 
+    From the beginning of each epoch to its last batch: validation and checkpoints cost nothing.
+
     Parameters
     ----------
     seconds : float
@@ -241,16 +243,27 @@ class Budget(keras.callbacks.Callback):
     def __init__(self, seconds: float, earlier: Path | None = None) -> None:
         super().__init__()
         self.seconds, self.batches = seconds, 0
-        self.cpu, self.wall = time.process_time(), time.monotonic()
+        self.cpu_s = self.wall_s = 0.0
+        self._mark = time.process_time(), time.monotonic()
         if earlier is not None and earlier.exists():
             spent = json.loads(earlier.read_text())
             self.batches = int(spent["batches"])
-            self.cpu, self.wall = self.cpu - spent["cpu_s"], self.wall - spent["wall_s"]
+            self.cpu_s, self.wall_s = float(spent["cpu_s"]), float(spent["wall_s"])
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        """Start the clocks."""
+        self._mark = time.process_time(), time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs=None) -> None:
         """Stop within the epoch."""
         self.batches += 1
-        if self.seconds and time.process_time() - self.cpu > self.seconds:
+        now = time.process_time(), time.monotonic()
+        self.cpu_s, self.wall_s = (
+            total + after - before
+            for total, after, before in zip((self.cpu_s, self.wall_s), now, self._mark, strict=True)
+        )
+        self._mark = now
+        if self.seconds and self.cpu_s > self.seconds:
             self.model.stop_training = True
 
     def keeper(self, path: Path) -> keras.callbacks.Callback:
@@ -267,8 +280,8 @@ class Budget(keras.callbacks.Callback):
         return {
             "batches": self.batches,
             "stamps_seen": self.batches * batch_size,
-            "cpu_s": round(time.process_time() - self.cpu, 1),
-            "wall_s": round(time.monotonic() - self.wall, 1),
+            "cpu_s": round(self.cpu_s, 1),
+            "wall_s": round(self.wall_s, 1),
         }
 
 

@@ -227,12 +227,28 @@ def test_network_of_the_paper_learns_a_few_stamps_by_heart(training, tmp_path):
 def test_cost_of_an_interrupted_training_is_counted_on(tmp_path):
     path = tmp_path / "cost.json"
     first = trainer.Budget(0.0)
-    first.batches, first.cpu, first.wall = 7, first.cpu - 50.0, first.wall - 90.0
+    first.batches, first.cpu_s, first.wall_s = 7, 50.0, 90.0
     first.keeper(path).on_epoch_end(0)
     again = trainer.Budget(60.0, path)
+    again.on_epoch_begin(1)
     again.on_train_batch_end(0)
     facts = again.facts(32)
     assert facts["batches"] == 8 and facts["stamps_seen"] == 256
     assert 50.0 <= facts["cpu_s"] < 60.0
     assert facts["wall_s"] >= 90.0
     assert trainer.Budget(60.0, tmp_path / "none.json").batches == 0
+
+
+def test_what_comes_between_epochs_costs_nothing(monkeypatch):
+    """Batches end at 1 and 3 s, validation lasts to 10, the next epoch's batch ends at 12."""
+    times = iter([0.0, 0.0, 1.0, 3.0, 10.0, 12.0])
+    now = [0.0]
+    monkeypatch.setattr(
+        trainer.time, "process_time", lambda: now.__setitem__(0, next(times)) or now[0]
+    )
+    monkeypatch.setattr(trainer.time, "monotonic", lambda: now[0])
+    budget = trainer.Budget(0.0)
+    for call in (budget.on_epoch_begin, *2 * [budget.on_train_batch_end], budget.on_epoch_begin):
+        call(0)
+    budget.on_train_batch_end(0)
+    assert budget.facts(1) == {"batches": 3, "stamps_seen": 3, "cpu_s": 5.0, "wall_s": 5.0}

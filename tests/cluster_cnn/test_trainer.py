@@ -128,3 +128,10 @@ def test_the_scale_is_measured_once_and_kept(run):
     assert scale["method"] == "asinh" and scale["background"] == "border"
     np.testing.assert_allclose(scale["statistics"]["scale"], 1.0, atol=0.25)  # noise 1
     assert tomllib.loads((run / "config.toml").read_text())["model"]["widths"] == [8, 12]
+
+
+def test_half_written_checkpoint_is_not_taken_up(tmp_path):
+    (tmp_path / "epoch_0002.h5").touch()
+    (tmp_path / ".part-host-7-abc-epoch_0003.h5").touch()
+    assert latest_checkpoint(tmp_path) == (tmp_path / "epoch_0002.h5", 2)
+    assert latest_checkpoint(tmp_path / "none") is None
