@@ -44,7 +44,9 @@ def checkpoint_path(folder: Path, epoch: int) -> Path:
 def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
     """Return the newest checkpoint of a run and its epoch, or None."""
     found = [
-        (int(match[1]), path) for path in folder.glob("*.h5") if (match := _NAME.search(path.name))
+        (int(match[1]), path)
+        for path in folder.glob("epoch_*.h5")
+        if (match := _NAME.search(path.name))
     ]
     if not found:
         return None

@@ -135,6 +135,14 @@ def _parser() -> argparse.ArgumentParser:
         help="of the catalogue (default %(default)s)",
     )
     add("--no-overlay", action="store_true", help="draw no picture")
+    _add_machinery(parser)
+    add_common_arguments(parser, output="folder for the results")
+    return parser
+
+
+def _add_machinery(parser: argparse.ArgumentParser) -> None:
+    """Add what says where and by what the network is run."""
+    add = parser.add_argument
     add(
         "--scheduler",
         metavar="ADDR",
@@ -146,8 +154,6 @@ def _parser() -> argparse.ArgumentParser:
         default="keras",
         help="what runs the network; bf16 is faster and less exact (default %(default)s)",
     )
-    add_common_arguments(parser, output="folder for the results")
-    return parser
 
 
 def _sentence(outcomes: Sequence[Outcome], output: object, seconds: float) -> str:
