@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cluster_cnn.config import ModelConfig
+
 PATH = Path(__file__).parents[2] / "benchmarks" / "cluster_robustness.py"
 SPEC = importlib.util.spec_from_file_location("cluster_robustness", PATH)
 robustness = importlib.util.module_from_spec(SPEC)
@@ -17,8 +19,9 @@ BANDS = ("F475W", "F814W")
 
 def test_the_same_clusters_are_seen_under_other_conditions():
     changes = robustness.cases("phat", ())
+    network = ModelConfig(bands=BANDS)
     made = {
-        name: robustness.simulate_case("phat", changes[name], BANDS, n=3, seed=5)
+        name: robustness.simulate_case("phat", changes[name], network, n=3, seed=5)
         for name in ("plain", "PSF 10 % wider", "background twice as dense", "extinction 0")
     }
     stamps, truth = made["plain"]
