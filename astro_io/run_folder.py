@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ RUN_FILES = (
     "*.entry.toml",
 )
 
+_CHECKPOINT = re.compile(r"epoch_(\d+)\.h5")
+
 History = list[dict[str, float]]
 
 _LOG_ABOVE = 5.0
@@ -32,6 +35,30 @@ _LOG_ABOVE = 5.0
 
 _FEW_EPOCHS = 20
 """So many are drawn with dots."""
+
+
+def checkpoint_path(folder: Path, epoch: int) -> Path:
+    """Return where the checkpoint of `epoch` lies."""
+    return folder / f"epoch_{epoch:04d}.h5"
+
+
+def list_checkpoints(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints of a run by their finished epochs, in order.
+
+    What an interruption left half written has another name.
+    """
+    found = {
+        int(match[1]): path
+        for path in folder.glob("epoch_*.h5")
+        if (match := _CHECKPOINT.fullmatch(path.name))
+    }
+    return dict(sorted(found.items()))
+
+
+def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
+    """Return the newest checkpoint of a run and its finished epochs, or None."""
+    found = list_checkpoints(folder)
+    return (found[max(found)], max(found)) if found else None
 
 
 def refuse_existing_run(output: Path, *, overwrite: bool) -> None:

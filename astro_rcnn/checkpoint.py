@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import h5py
@@ -11,8 +10,7 @@ import numpy as np
 
 from astro_io.errors import WeightsError
 from astro_io.fits_write import atomic_path
-
-_NAME = re.compile(r"epoch_(\d+)\.h5$")
+from astro_io.run_folder import checkpoint_path, list_checkpoints
 
 
 def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int, keep: int = 2) -> Path:
@@ -23,35 +21,16 @@ def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int, keep: int =
         file.attrs["epoch"] = epoch
         _write(file.create_group("model"), _state_variables(model))
         _write(file.create_group("optimizer"), model.optimizer.variables)
-    for old in sorted(folder.glob("epoch_*.h5"))[:-keep] if keep else ():
+    for old in list(list_checkpoints(folder).values())[:-keep] if keep else ():
         old.unlink()
     return path
 
 
 def remove_later(folder: Path, epoch: int) -> None:
     """Remove the checkpoints of epochs after `epoch`, of a try that is given up."""
-    for path in folder.glob("epoch_*.h5"):
-        match = _NAME.search(path.name)
-        if match and int(match[1]) > epoch:
+    for number, path in list_checkpoints(folder).items():
+        if number > epoch:
             path.unlink()
-
-
-def checkpoint_path(folder: Path, epoch: int) -> Path:
-    """Return where the checkpoint of `epoch` lies."""
-    return folder / f"epoch_{epoch:04d}.h5"
-
-
-def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
-    """Return the newest checkpoint of a run and its epoch, or None."""
-    found = [
-        (int(match[1]), path)
-        for path in folder.glob("epoch_*.h5")
-        if (match := _NAME.search(path.name))
-    ]
-    if not found:
-        return None
-    epoch, path = max(found)
-    return path, epoch
 
 
 def load_model_state(model: keras.Model, path: Path) -> None:

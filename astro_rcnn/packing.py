@@ -15,7 +15,7 @@ import numpy as np
 
 from astro_io.atomic import atomic_path
 from astro_io.errors import ConfigError, InputNotFoundError, WeightsError
-from astro_rcnn.checkpoint import checkpoint_path
+from astro_io.run_folder import checkpoint_path
 
 FORMAT = "astro-rcnn packed checkpoint 1"
 _BFLOAT16 = "bfloat16 bits"

@@ -97,8 +97,7 @@ def _train(argv: Sequence[str] | None) -> int:
 def _pack(args: argparse.Namespace) -> int:
     """Write the newest checkpoint of a run, or the one asked for, in small pieces."""
     from astro_io.errors import InputNotFoundError
-    from astro_io.run_folder import CHECKPOINTS
-    from astro_rcnn.checkpoint import latest_checkpoint
+    from astro_io.run_folder import CHECKPOINTS, latest_checkpoint
     from astro_rcnn.packing import find_checkpoint, pack_checkpoint
 
     folder = args.output / CHECKPOINTS

@@ -17,14 +17,15 @@ import keras
 
 from astro_io.config import dump_config
 from astro_io.errors import ConfigError
-from astro_io.run_folder import CHECKPOINTS, CONFIG_FILE, refuse_existing_run, remove_run
-from astro_rcnn.averaging import load_averaged, recalibrate_batch_norm
-from astro_rcnn.checkpoint import (
+from astro_io.run_folder import (
+    CHECKPOINTS,
+    CONFIG_FILE,
     latest_checkpoint,
-    load_model_state,
-    load_optimizer_state,
-    remove_later,
+    refuse_existing_run,
+    remove_run,
 )
+from astro_rcnn.averaging import load_averaged, recalibrate_batch_norm
+from astro_rcnn.checkpoint import load_model_state, load_optimizer_state, remove_later
 from astro_rcnn.config import OptimizerConfig, StageConfig, TrainConfig
 from astro_rcnn.data import TrainingSequence
 from astro_rcnn.distribution import Replicas, check_batch, distributed

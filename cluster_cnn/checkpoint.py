@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from astro_io.errors import WeightsError
+from astro_io.run_folder import checkpoint_path, list_checkpoints
 from astro_io.tensor_file import read_tensors, write_tensors
 
 FORMAT = "cluster-cnn checkpoint 1"
-
-_NAME = re.compile(r"epoch_(\d+)\.h5$")
 
 
 def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int) -> Path:
@@ -27,28 +25,15 @@ def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int) -> Path:
     epoch : int
         Finished epochs.
     """
-    path = folder / f"epoch_{epoch:04d}.h5"
+    path = checkpoint_path(folder, epoch)
     tensors = {name: np.asarray(v).astype(np.float64) for name, v in _variables(model).items()}
     write_tensors(
         path, tensors, format=FORMAT, facts={"epoch": epoch}, dtype="float64", overwrite=True
     )
-    for old in folder.glob("epoch_*.h5"):
+    for old in list_checkpoints(folder).values():
         if old != path:
             old.unlink()
     return path
-
-
-def latest_checkpoint(folder: Path) -> tuple[Path, int] | None:
-    """Return the newest checkpoint and its finished epochs, or None."""
-    found = [
-        (int(match[1]), path)
-        for path in folder.glob("epoch_*.h5")  # not what an interruption left half written
-        if (match := _NAME.search(path.name))
-    ]
-    if not found:
-        return None
-    epoch, path = max(found)
-    return path, epoch
 
 
 def load_checkpoint(model: keras.Model, path: Path) -> None:

@@ -18,7 +18,7 @@ from astro_io.config import dump_config
 from astro_io.errors import ConfigError
 from astro_io.provenance import provenance
 from cluster_cnn.calibrate import measure_calibration
-from cluster_cnn.checkpoint import latest_checkpoint, load_checkpoint
+from cluster_cnn.checkpoint import load_checkpoint
 from cluster_cnn.config import TrainConfig
 from cluster_cnn.data import VALIDATION_SHARE, ClusterSequence, metadata_of
 from cluster_cnn.head_refinement import refine_head
@@ -92,7 +92,7 @@ def train(
         )
     if not resume:
         run_folder.refuse_existing_run(output, overwrite=overwrite)
-    done = latest_checkpoint(output / run_folder.CHECKPOINTS) if resume else None
+    done = run_folder.latest_checkpoint(output / run_folder.CHECKPOINTS) if resume else None
     run = _open_run(config, output, done is not None)
     try:
         return _train(run, done, verbose)

@@ -24,7 +24,7 @@ from astro_io.errors import ConfigError, WeightsError
 from astro_io.provenance import provenance
 from cluster_cnn.band_order import BandOrder, learn_band_order
 from cluster_cnn.calibration import whitening
-from cluster_cnn.checkpoint import latest_checkpoint, load_checkpoint
+from cluster_cnn.checkpoint import load_checkpoint
 from cluster_cnn.classes.calibration import (
     NOISE_MARGIN,
     ClassCalibration,
@@ -193,7 +193,7 @@ def _compile(model: keras.Model, config: ClassTrainConfig, steps: int) -> None:
 
 def _start(model: keras.Model, config: ClassTrainConfig, folder: Path, number: int) -> int:
     """Fill the network for its first step; return how many epochs are done already."""
-    done = latest_checkpoint(folder / run_folder.CHECKPOINTS)
+    done = run_folder.latest_checkpoint(folder / run_folder.CHECKPOINTS)
     if done is not None:
         load_checkpoint(model, done[0])
         log.info("member %d: resuming after epoch %d", number, done[1])

@@ -33,8 +33,9 @@ def main(kind: str, n: int, dataset: str, folder: str, die_after: str = "0") -> 
     import numpy as np
     from tiny_network import tiny_run
 
+    from astro_io.run_folder import latest_checkpoint
     from astro_rcnn import recorder
-    from astro_rcnn.checkpoint import latest_checkpoint, load_model_state
+    from astro_rcnn.checkpoint import load_model_state
     from astro_rcnn.config import OptimizerConfig
     from astro_rcnn.model import build_model
     from astro_rcnn.trainer import train

@@ -19,9 +19,9 @@ from tiny_network import TINY_MODEL, blob_scene, tiny_run, write_blobs
 from training_scenes import write_scenes
 
 from astro_io.errors import ConfigError, InputNotFoundError, OutputExistsError, WeightsError
-from astro_io.run_folder import append_history
+from astro_io.run_folder import append_history, latest_checkpoint
 from astro_rcnn.averaging import load_averaged
-from astro_rcnn.checkpoint import latest_checkpoint, load_model_state, save_checkpoint
+from astro_rcnn.checkpoint import load_model_state, save_checkpoint
 from astro_rcnn.config import OptimizerConfig, StageConfig, TrainConfig
 from astro_rcnn.model import build_model
 from astro_rcnn.named_weights import named_variables

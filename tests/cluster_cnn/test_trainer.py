@@ -13,8 +13,8 @@ from cluster_stamps import make_stamps, tiny_model, tiny_run, write_set
 
 from astro_io.config import load_config
 from astro_io.errors import ConfigError, DatasetError, OutputExistsError
+from astro_io.run_folder import latest_checkpoint
 from astro_io.weights import read_registry
-from cluster_cnn.checkpoint import latest_checkpoint
 from cluster_cnn.config import DataConfig, TrainConfig
 from cluster_cnn.predictor import Predictor
 from cluster_cnn.trainer import RunRecorder, train
