@@ -126,12 +126,9 @@ class CutoutGallery:
         rank = self._subject.rank(scored.score.truth)
         order = np.argsort(-rank, kind="stable")  # NaN last
         chosen = [i for i in order if not np.isnan(rank[i])][: self._per_image]
-        if not chosen:
-            return
-        picture = colour_picture(scored.truth.image, scored.truth.statistics)
-        self._cutouts += [self._cut(scored, picture, int(i)) for i in chosen]
+        self._cutouts += [self._cut(scored, int(i)) for i in chosen]
 
-    def _cut(self, scored: ScoredScene, picture: np.ndarray, source: int) -> _Cutout:
+    def _cut(self, scored: ScoredScene, source: int) -> _Cutout:
         truth, rows = scored.truth, scored.score.truth
         shape, half = truth.image.shape, self._subject.half_px
         y1, x1 = (
@@ -143,9 +140,10 @@ class CutoutGallery:
         )
         is_true = scored.score.found["is_true_iou"][: len(found)]
         corner = np.array([y1, x1, y1, x1])
+        y2, x2 = min(y1 + 2 * half, shape[0]), min(x1 + 2 * half, shape[1])
         return _Cutout(
             title=f"{truth.image.name}: {self._subject.note(rows, source)}",
-            picture=picture[y1 : y1 + 2 * half, x1 : x1 + 2 * half],
+            picture=colour_picture(truth.image.cutout(y1, x1, y2, x2), truth.statistics),
             truth=(truth.boxes - corner, truth.masks, truth.class_ids, ~rows["is_found_iou"]),
             found=(found.mask_boxes - corner, found.masks, found.class_ids, ~is_true),
         )

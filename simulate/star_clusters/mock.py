@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from astro_io.binning import bin_pixels
 from astro_io.errors import ConfigError
 from simulate.star_clusters.cluster_stars import ClusterParameters, PointSources, draw_cluster
 from simulate.star_clusters.config import KINDS, ClusterSetConfig
@@ -165,24 +164,8 @@ class MockMaker:
         if self.wide is None:
             return Mock(stamp, values)
         rng = np.random.default_rng([own_seed, _WIDE_STREAM])
-        return Mock(
-            stamp, values, self._look_wide(rng, stamp, sources, field, background, psf_size)
-        )
-
-    def _look_wide(
-        self,
-        rng: np.random.Generator,
-        stamp: np.ndarray,
-        sources: PointSources,
-        field: FieldScene | None,
-        background: np.ndarray | None,
-        psf_size: float,
-    ) -> np.ndarray:
-        """Return the wide view around a finished stamp."""
-        assert self.wide is not None, "called without a wide view"
-        spectra = psf_spectra(self.filters, self.wide.grid, psf_size)
-        around = None if background is None else bin_pixels(background, self.wide.binning)
-        return self.wide.observe(rng, stamp, sources, field, around, spectra)
+        wide = self.wide.observe(rng, stamp, sources, field, background, psf_size)
+        return Mock(stamp, values, wide)
 
     def _draw_kind(self, rng: np.random.Generator) -> str:
         weights = np.array(self.config.others.weights)

@@ -16,8 +16,9 @@ from astro_io.binning import bin_pixels
 from simulate.star_clusters.cluster_stars import PointSources
 from simulate.star_clusters.config import InstrumentConfig
 from simulate.star_clusters.field_stars import FieldScene, draw_unresolved
+from simulate.star_clusters.filters import get_filters
 from simulate.star_clusters.photometry import Exposure
-from simulate.star_clusters.render import StampGrid, convolve
+from simulate.star_clusters.render import StampGrid, convolve, psf_spectra
 
 _OVERSAMPLING = 3  # a star is then right to 1.5 % of its peak wherever it stands in a pixel
 
@@ -40,6 +41,7 @@ class WideView:
     """
 
     def __init__(self, instrument: InstrumentConfig, stamp: StampGrid) -> None:
+        self._filters = get_filters(instrument.filters)
         self.binning = instrument.wide_binning
         self.stamp = stamp
         self.grid = StampGrid(
@@ -57,7 +59,7 @@ class WideView:
         sources: PointSources,
         field: FieldScene | None,
         background: np.ndarray | None,
-        spectra: np.ndarray,
+        psf_size: float,
     ) -> np.ndarray:
         """Render the surroundings of a stamp, add noise, put the stamp into the middle.
 
@@ -70,10 +72,10 @@ class WideView:
             The object, in stamp pixels and electrons a second.
         field : FieldScene or None
             The field of the stamp.
-        background : ndarray of float, shape (S, S, B), or None
-            In place of a field: a real mosaic in wide pixels.
-        spectra : ndarray of float32, shape (B, n, n)
-            Of `grid`.
+        background : ndarray of float, shape (S binning, S binning, B), or None
+            In place of a field: a real mosaic in stamp pixels.
+        psf_size : float
+            Stretch of the point spread functions.
 
         Returns
         -------
@@ -84,11 +86,12 @@ class WideView:
             planes += self._lay(field.y, field.x, field.flux)
             planes += self._lay_smooth(field.smooth)
             planes += self._draw_outside(rng, field)
-        light = convolve(planes, spectra, self.grid)
+        light = convolve(planes, psf_spectra(self._filters, self.grid, psf_size), self.grid)
         if background is None:
             wide = self._exposure.observe(rng, light)
         else:
-            wide = (background + self._exposure.add_photons(rng, light)).astype(np.float32)
+            around = bin_pixels(background, self.binning)
+            wide = (around + self._exposure.add_photons(rng, light)).astype(np.float32)
         first = (self.grid.stamp_px - self.grid.stamp_px // self.binning) // 2
         middle = slice(first, self.grid.stamp_px - first)
         wide[middle, middle] = bin_pixels(stamp, self.binning)
