@@ -122,7 +122,7 @@ def run_job(job: Job) -> str:
     weights = train_classes(config, run, resume=is_begun, overwrite=False, verbose=0)
     predictor = ClassPredictor.load(weights)
     model = predictor.config
-    source = StampSource([job.test], bands=model.bands, stamp_size=model.stamp_size)
+    source = StampSource.seen_by(model, [job.test])
     rows = np.arange(len(source))[: job.limit or None]
     truth, distance = source.column("class")[rows], read_distances(source)[rows]
     parts = []
@@ -178,7 +178,7 @@ def list_jobs(options: argparse.Namespace) -> list[Job]:
     for budget, number, network in product(options.budgets, range(options.runs), options.networks):
         if network == "default" and budget != "passes":
             continue
-        few = _FEW.get((budget, network), 0)
+        limits = [n for n in (options.limit, _FEW.get((budget, network), 0)) if n]
         jobs.append(
             Job(
                 network=network,
@@ -190,7 +190,7 @@ def list_jobs(options: argparse.Namespace) -> list[Job]:
                 stamps=options.stamps,
                 cpu_s=cpu_s,
                 size=options.size,
-                limit=min(few or options.limit, options.limit or few),
+                limit=min(limits, default=0),
             )
         )
     return jobs

@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     predictor = ClassPredictor.load(options.weights)
     config, order = predictor.config, predictor.calibration.order
-    source = StampSource([options.dataset], bands=config.bands, stamp_size=config.stamp_size)
+    source = StampSource.seen_by(config, [options.dataset])
     rows = np.arange(min(options.n_order, len(source)))
     stamps, kinds = source.read(rows), source.column("kind")[rows]
     truth = source.column("class")[rows][: options.n]

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from cluster_cnn.noise import pixel_scatter
 from cluster_cnn.normalise import border_level
 
 N_MARKS = 4
@@ -43,7 +44,6 @@ _MOST_ORDERS = 1000
 _COPIES = 4
 _FLUX_JITTER, _BAND_JITTER, _NOISE_JITTER = 0.3, 0.2, 0.4  # in ln
 _MIDDLE, _RING = 3 / 64, 10 / 64  # radii, in units of the stamp's side
-_MAD_TO_SIGMA = 1.4826
 _SHRINKAGE = 0.01
 
 Order = tuple[int, ...]
@@ -299,16 +299,14 @@ def _raw_marks(stamps: np.ndarray) -> np.ndarray:
     sample = stamps[:, ::step, ::step].reshape(n, -1, n_bands)
     place = np.arange(size) - (size - 1) / 2
     radius = np.hypot(place[:, None], place) / size
-    median, mean = np.median, np.mean
+    mean = np.mean
     if not np.isfinite(stamps).all():
         stamps = np.where(np.isfinite(stamps), stamps, np.nan)
         sample = np.where(np.isfinite(sample), sample, np.nan)
-        median, mean = np.nanmedian, np.nanmean
-    level = border_level(stamps)
+        mean = np.nanmean
+    level, scatter = border_level(stamps), pixel_scatter(sample, axis=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # bands without data
-        about = np.abs(sample - median(sample, axis=1)[:, None])
-        scatter = _MAD_TO_SIGMA * median(about, axis=1)
         middle = mean(stamps[:, radius < _MIDDLE], axis=1) - level
         ring = mean(stamps[:, (radius >= _MIDDLE) & (radius < _RING)], axis=1) - level
     marks = np.stack([scatter, level, middle, ring], axis=2).astype(np.float64)

@@ -57,6 +57,16 @@ class StampSource:
         point.
     """
 
+    @classmethod
+    def seen_by(cls, model, paths: Sequence[str | Path]) -> StampSource:
+        """Open sets as a network sees them: `model` is a `ModelConfig` or `ClassModelConfig`."""
+        return cls(
+            paths,
+            bands=model.bands,
+            stamp_size=model.stamp_size,
+            wide_binning=getattr(model, "wide_binning", 0),  # classes have no wide view
+        )
+
     def __init__(
         self,
         paths: Sequence[str | Path],

@@ -17,7 +17,6 @@ from astro_io.cli import progress
 from astro_io.errors import OutputExistsError
 from astro_io.provenance import provenance
 from cluster_cnn import evaluation, evaluation_figures, grid_map
-from cluster_cnn.config import ModelConfig
 from cluster_cnn.data import StampSource
 from cluster_cnn.normalise import normalise_stamps
 from cluster_cnn.photometry_baseline import (
@@ -98,7 +97,7 @@ def evaluate(
         What stands in ``metrics.json``.
     """
     config = predictor.config
-    source = _open_source([dataset], config)
+    source = StampSource.seen_by(config, [dataset])
     names = config.parameter_names
     truth = read_truth(source, names, settings.limit)
     log.info("%s: %d stamps, %d clusters", dataset.name, len(truth.snr), truth.is_cluster.sum())
@@ -235,16 +234,6 @@ def _baselines(source: StampSource) -> list[tuple[str, slice]]:
         ("apertures", slice(0, (n_radii + 1) * n_bands)),
     ]
     return chosen + ([("wide_apertures", slice(None))] if source.wide_binning else [])
-
-
-def _open_source(paths: Sequence[Path], config: ModelConfig) -> StampSource:
-    """Open sets as a network sees them."""
-    return StampSource(
-        paths,
-        bands=config.bands,
-        stamp_size=config.stamp_size,
-        wide_binning=config.wide_binning,
-    )
 
 
 def ablate(predictor: Predictor, source: StampSource, truth: Truth) -> dict[str, Any]:

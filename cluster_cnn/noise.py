@@ -21,6 +21,28 @@ _PERCENTILES = (0.05, 5.0, 50.0, 95.0, 99.95)
 _A_FEW = 5  # stamps whose median is that of the mosaic
 
 
+def pixel_scatter(pixels: np.ndarray, *, axis: int) -> np.ndarray:
+    """Return the standard deviation along an axis, from the median absolute deviation.
+
+    Parameters
+    ----------
+    pixels : ndarray of float
+        NaN where there is no data.
+    axis : int
+
+    Returns
+    -------
+    ndarray of float
+        NaN where there is none at all.
+    """
+    median = np.median if np.isfinite(pixels).all() else np.nanmedian  # the first is much faster
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nothing but NaN
+        middle = median(pixels, axis=axis, keepdims=True)
+        scatter: np.ndarray = _MAD_TO_SIGMA * median(np.abs(pixels - middle), axis=axis)
+    return scatter
+
+
 def quiet_noise(stamps: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Measure the scatter of the pixels in the quietest part of each stamp, in units of `scale`.
 
@@ -40,12 +62,9 @@ def quiet_noise(stamps: np.ndarray, scale: np.ndarray) -> np.ndarray:
     h, w = height // _BLOCKS, width // _BLOCKS
     blocks = stamps[:, : h * _BLOCKS, : w * _BLOCKS].reshape(n, _BLOCKS, h, _BLOCKS, w, n_bands)
     blocks = blocks.transpose(0, 1, 3, 5, 2, 4).reshape(n, _BLOCKS**2, n_bands, h * w)
-    is_whole = bool(np.isfinite(blocks).all())
-    median = np.median if is_whole else np.nanmedian
+    scatter = pixel_scatter(blocks, axis=3)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # blocks without data
-        middle = median(blocks, axis=3, keepdims=True)
-        scatter = _MAD_TO_SIGMA * median(np.abs(blocks - middle), axis=3)
+        warnings.simplefilter("ignore", RuntimeWarning)  # bands without data
         return np.nanmin(np.where(scatter > 0, scatter, np.nan), axis=1) / scale
 
 
@@ -67,11 +86,9 @@ def stamp_noise(stamps: np.ndarray, scale: np.ndarray) -> np.ndarray:
     step = max(1, stamps.shape[1] // _SAMPLED_PX)
     sample = stamps[:, ::step, ::step]
     n, height, width, n_bands = sample.shape
-    sample = sample.reshape(n, height * width, n_bands)
+    scatter = pixel_scatter(sample.reshape(n, height * width, n_bands), axis=1) / scale
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # bands without data
-        middle = np.nanmedian(sample, axis=1, keepdims=True)
-        scatter = _MAD_TO_SIGMA * np.nanmedian(np.abs(sample - middle), axis=1) / scale
+        warnings.simplefilter("ignore", RuntimeWarning)  # stamps without data
         return np.nanmedian(scatter, axis=1)
 
 

@@ -226,7 +226,7 @@ class Predictor:
                 ),
                 _part_of(known, part),
                 within,
-                self.noise_of(stamps[part]),
+                self.noise_of(stamps[part]) if self.calibration.noise.is_known else None,
             )
             for part in slices
         ]

@@ -69,13 +69,8 @@ def open_stamps(model, data, *, share: float, scale: StampScale | None) -> Train
     DatasetError
         If the sets do not fit the network, or hold too little.
     """
-    seen = {
-        "bands": model.bands,
-        "stamp_size": model.stamp_size,
-        "wide_binning": getattr(model, "wide_binning", 0),  # classes have no wide view
-    }
-    source = StampSource(data.training, **seen)
-    held_out = StampSource(data.validation, **seen) if data.validation else source
+    source = StampSource.seen_by(model, data.training)
+    held_out = StampSource.seen_by(model, data.validation) if data.validation else source
     rows, aside = split_rows(len(source), 0.0 if data.validation else share)
     if not len(rows):
         raise DatasetError("[data]: the training set holds too few stamps to set some aside.")

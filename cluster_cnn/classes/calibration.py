@@ -80,9 +80,11 @@ class ClassCalibration:
             feature_mean=mean,
             feature_whitening=matrix,
             largest_distance=np.inf if limit is None else float(limit),
-            noise_range=_range_of(values["noise_range"]),
+            noise_range=_pair_of(values["noise_range"], absent=(0.0, np.inf)),
             order=BandOrder.from_dict(values["order"]) if values.get("order") else None,
-            distances_kpc=_pair_of(values.get("distances_kpc", (None, None))),
+            distances_kpc=_pair_of(
+                values.get("distances_kpc", (None, None)), absent=(np.nan, np.nan)
+            ),
             n_stamps=int(values["n_stamps"]),
         )
 
@@ -103,14 +105,12 @@ class ClassCalibration:
         return np.sqrt((white**2).mean(axis=1))
 
 
-def _pair_of(values: Sequence[float | None]) -> tuple[float, float]:
-    low, high = (np.nan if v is None else float(v) for v in values)
+def _pair_of(values: Sequence[float | None], *, absent: tuple[float, float]) -> tuple[float, float]:
+    low, high = (
+        other if value is None else float(value)
+        for value, other in zip(values, absent, strict=True)
+    )
     return low, high
-
-
-def _range_of(values: Sequence[float | None]) -> tuple[float, float]:
-    low, high = values
-    return float(low or 0.0), np.inf if high is None else float(high)
 
 
 def mean_probabilities(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:

@@ -83,7 +83,7 @@ def evaluate_classes(
     """
     config = predictor.config
     ids = config.class_ids
-    source = StampSource([dataset], bands=config.bands, stamp_size=config.stamp_size)
+    source = StampSource.seen_by(config, [dataset])
     rows = np.arange(len(source))[:limit]
     truth = source.column("class")[rows]
     label_index(truth, ids)  # refuses classes that the network does not know
