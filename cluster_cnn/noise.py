@@ -13,9 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _MAD_TO_SIGMA = 1.4826
-_SAMPLED_PX = 20
 _BLOCKS = 4  # a side: some block is free of the cluster, but for the largest ones
-_MARGIN = 1.25  # around the range of the calibration stamps
 _LEAST_STAMPS = 200
 _PERCENTILES = (0.05, 5.0, 50.0, 95.0, 99.95)
 _A_FEW = 5  # stamps whose median is that of the mosaic
@@ -68,30 +66,6 @@ def quiet_noise(stamps: np.ndarray, scale: np.ndarray) -> np.ndarray:
         return np.nanmin(np.where(scatter > 0, scatter, np.nan), axis=1) / scale
 
 
-def stamp_noise(stamps: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Measure the scatter of the pixels of each stamp, robustly, in units of `scale`.
-
-    Parameters
-    ----------
-    stamps : ndarray of float, shape (N, H, W, B)
-        NaN where there is no data.
-    scale : ndarray of float, shape (B,)
-        Noise of each band of the training set.
-
-    Returns
-    -------
-    ndarray of float64, shape (N,)
-        Median over the bands that have data; NaN where none has.
-    """
-    step = max(1, stamps.shape[1] // _SAMPLED_PX)
-    sample = stamps[:, ::step, ::step]
-    n, height, width, n_bands = sample.shape
-    scatter = pixel_scatter(sample.reshape(n, height * width, n_bands), axis=1) / scale
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # stamps without data
-        return np.nanmedian(scatter, axis=1)
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NoiseRange:
     """What scatter the pixels of each band may have.
@@ -99,24 +73,28 @@ class NoiseRange:
     Attributes
     ----------
     levels : ndarray of float, shape (5, B)
-        Least, low, median, high and largest scatter of stamps that training did not see, in units
-        of the scale; without bands nothing is known.
+        Least, low, median, high and largest scatter of the stamps that it was learnt from, in
+        units of the scale; without bands nothing is known.
+    margin : float
+        By such a factor may the scatter lie outside.
     """
 
     levels: np.ndarray = field(default_factory=lambda: np.zeros((5, 0)))
+    margin: float = 1.25
 
     @classmethod
-    def of(cls, noise: np.ndarray) -> NoiseRange:
-        """Learn from stamps; from fewer than 200 nothing.
+    def of(cls, noise: np.ndarray, *, margin: float = margin) -> NoiseRange:
+        """Learn from stamps; nothing where some band has fewer than 200.
 
         Parameters
         ----------
         noise : ndarray of float, shape (N, B)
-            From `quiet_noise`.
+            From `quiet_noise`; NaN where a band has no data.
+        margin : float
         """
-        if len(noise) < _LEAST_STAMPS or not np.isfinite(noise).all():
-            return cls()
-        return cls(levels=np.percentile(noise, _PERCENTILES, axis=0))
+        if (np.isfinite(noise).sum(axis=0) < _LEAST_STAMPS).any():
+            return cls(margin=margin)
+        return cls(levels=np.nanpercentile(noise, _PERCENTILES, axis=0), margin=margin)
 
     @property
     def is_known(self) -> bool:
@@ -128,9 +106,11 @@ class NoiseRange:
         return [[float(f"{value:.5g}") for value in row] for row in self.levels]
 
     @classmethod
-    def from_list(cls, rows: Sequence[Sequence[float]] | None) -> NoiseRange:
+    def from_list(
+        cls, rows: Sequence[Sequence[float]] | None, *, margin: float = margin
+    ) -> NoiseRange:
         """Rebuild what `to_list` returned; nothing is known from nothing."""
-        return cls(levels=np.asarray(rows, float)) if rows else cls()
+        return cls(levels=np.asarray(rows, float), margin=margin) if rows else cls(margin=margin)
 
     def is_outside(self, noise: np.ndarray) -> np.ndarray:
         """Return True for stamps of which some band is outside, shape (N,).
@@ -142,7 +122,7 @@ class NoiseRange:
         """
         if not self.is_known:
             return np.zeros(len(noise), bool)
-        low, high = self.levels[0] / _MARGIN, self.levels[-1] * _MARGIN
+        low, high = self.levels[0] / self.margin, self.levels[-1] * self.margin
         return ((noise < low) | (noise > high)).any(axis=1)
 
 
@@ -181,7 +161,8 @@ class NoiseWatch:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # bands without data
             middle = np.nanmedian(noise, axis=0)
-        odd = (middle < low / _MARGIN) | (middle > high * _MARGIN)
+        margin = self.limits.margin
+        odd = (middle < low / margin) | (middle > high * margin)
         if not odd.any():
             return ""
         times = middle / levels[2]

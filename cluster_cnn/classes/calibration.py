@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cluster_cnn.band_order import BandOrder
+from cluster_cnn.noise import NoiseRange
 
 TEMPERATURES = np.geomspace(0.2, 5.0, 161)
 
@@ -17,7 +18,7 @@ DISTANCE_MARGIN = 1.5
 """By such a factor may a distance lie outside of those of the training set."""
 
 NOISE_MARGIN = 2.0
-"""By so much may the scatter of a stamp lie outside of that of the calibration stamps."""
+"""By such a factor may the scatter of pixels lie outside of that of the training set."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,9 +34,8 @@ class ClassCalibration:
         Of the features of the first member, see `cluster_cnn.calibration.whitening`.
     largest_distance : float
         Distance in whitened features beyond which a stamp is out of range; inf: never.
-    noise_range : tuple of float
-        Pixel scatter, in units of the training set's, outside of which a stamp is out of range:
-        it is in another unit, or of another depth.
+    noise : NoiseRange
+        What scatter the pixels may have: others are in another unit, or of another depth.
     order : BandOrder or None
         What the bands look like together; None where it was not learnt.
     distances_kpc : tuple of float
@@ -48,7 +48,7 @@ class ClassCalibration:
     feature_mean: np.ndarray = field(default_factory=lambda: np.zeros(0))
     feature_whitening: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     largest_distance: float = np.inf
-    noise_range: tuple[float, float] = (0.0, np.inf)
+    noise: NoiseRange = field(default_factory=lambda: NoiseRange(margin=NOISE_MARGIN))
     order: BandOrder | None = None
     distances_kpc: tuple[float, float] = (np.nan, np.nan)
     n_stamps: int = 0
@@ -63,7 +63,7 @@ class ClassCalibration:
                 [float(f"{v:.5g}") for v in row] for row in self.feature_whitening
             ],
             "largest_distance": self.largest_distance if is_limited else None,
-            "noise_range": [v if np.isfinite(v) else None for v in self.noise_range],
+            "noise": self.noise.to_list() if self.noise.is_known else None,
             "order": self.order.to_dict() if self.order else None,
             "distances_kpc": [v if np.isfinite(v) else None for v in self.distances_kpc],
             "n_stamps": self.n_stamps,
@@ -80,7 +80,7 @@ class ClassCalibration:
             feature_mean=mean,
             feature_whitening=matrix,
             largest_distance=np.inf if limit is None else float(limit),
-            noise_range=_pair_of(values["noise_range"], absent=(0.0, np.inf)),
+            noise=NoiseRange.from_list(values.get("noise"), margin=NOISE_MARGIN),
             order=BandOrder.from_dict(values["order"]) if values.get("order") else None,
             distances_kpc=_pair_of(
                 values.get("distances_kpc", (None, None)), absent=(np.nan, np.nan)

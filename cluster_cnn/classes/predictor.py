@@ -27,7 +27,7 @@ from cluster_cnn.classes.networks import (
     build_class_model,
 )
 from cluster_cnn.classes.weights_file import ClassWeights, read_class_weights
-from cluster_cnn.noise import stamp_noise
+from cluster_cnn.noise import quiet_noise
 from cluster_cnn.normalise import StampScale, normalise_stamps
 from cluster_cnn.weights_file import assign_strictly
 
@@ -53,6 +53,8 @@ class ClassEstimates:
         Standard deviation over the members of the probability of the class that was chosen.
     distance : ndarray of float64, shape (N,)
         How unusual a stamp is: about 1 for those like the training set.
+    noise : ndarray of float, shape (N, B)
+        Scatter of the pixels of each band, see `cluster_cnn.noise.quiet_noise`.
     is_strange : ndarray of bool, shape (N,)
         Farther than all but 1 in 1000 stamps of the training set, or of a pixel scatter that no
         training stamp has: in another unit, perhaps.
@@ -62,6 +64,7 @@ class ClassEstimates:
     probabilities: np.ndarray
     spread: np.ndarray
     distance: np.ndarray
+    noise: np.ndarray
     is_strange: np.ndarray
 
     def __len__(self) -> int:
@@ -83,7 +86,7 @@ class ClassEstimates:
     @classmethod
     def join(cls, parts: Sequence[ClassEstimates]) -> ClassEstimates:
         """Put estimates of several blocks of stamps, at least one, behind one another."""
-        names = ("probabilities", "spread", "distance", "is_strange")
+        names = ("probabilities", "spread", "distance", "noise", "is_strange")
         joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in names}
         return cls(class_ids=parts[0].class_ids, **joined)
 
@@ -213,20 +216,20 @@ class ClassPredictor:
         unknown = ~self.is_usable(stamps)
         p[unknown], spread[unknown] = np.nan, np.nan
         distance = self.calibration.distance(features)
-        noise, (low, high) = self.noise_of(stamps), self.calibration.noise_range
+        noise = self.noise_of(stamps)
         return ClassEstimates(
             class_ids=self.config.class_ids,
             probabilities=p,
             spread=spread,
             distance=distance,
+            noise=noise,
             is_strange=(distance > self.calibration.largest_distance)
-            | (noise < low)
-            | (noise > high),
+            | self.calibration.noise.is_outside(noise),
         )
 
     def noise_of(self, stamps: np.ndarray) -> np.ndarray:
-        """Return the pixel scatter of stamps in units of the training set's, shape (N,)."""
-        return stamp_noise(stamps, self.scale.statistics.scale)
+        """Return the scatter of pixels in units of the training set's, shape (N, B)."""
+        return quiet_noise(stamps, self.scale.statistics.scale)
 
     def is_usable(self, stamps: np.ndarray) -> np.ndarray:
         """Return True for stamps that can be classified, shape (N,).

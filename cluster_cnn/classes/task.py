@@ -13,6 +13,7 @@ from cluster_cnn.classes.config import CLASS_NAMES
 from cluster_cnn.classes.figures import draw_gallery
 from cluster_cnn.classes.predictor import COMPACT, NO_CLUSTER, ClassEstimates, ClassPredictor
 from cluster_cnn.flags import CandidateFlag
+from cluster_cnn.noise import NoiseWatch
 from cluster_cnn.tasks import ColumnNote
 
 GALLERY_COLUMNS = 10
@@ -39,7 +40,8 @@ class ClassTask:
         self.zeropoint_mag = dict(predictor.metadata.get("zeropoint_mag") or {})
         self.facts = {**predictor.describe(), "task": "classes"}
         order = predictor.calibration.order
-        self._watch = OrderWatch(order, self.bands) if order else None
+        self._order = OrderWatch(order, self.bands) if order else None
+        self._noise = NoiseWatch(predictor.calibration.noise, self.bands)
         self._gallery = {i: _Examples() for i in predictor.config.class_ids}
 
     @classmethod
@@ -80,16 +82,20 @@ class ClassTask:
         if self.predictor.config.has_distance and DISTANCE in known:
             is_odd |= self.predictor.calibration.is_far(known[DISTANCE])
         flags = np.where(has_result & is_odd, int(CandidateFlag.OUT_OF_RANGE), 0)
-        if self._watch:
-            is_exchanged = has_result & self._watch.look(stamps)
+        self._noise.look(estimates.noise[has_result])
+        if self._order:
+            is_exchanged = has_result & self._order.look(stamps)
             flags |= np.where(is_exchanged, int(CandidateFlag.BAND_ORDER), 0)
         flags |= np.where(has_result, 0, int(CandidateFlag.NO_RESULT))
         return self._values(estimates), flags.astype(np.int32)
 
     def judge(self) -> tuple[int, str]:
-        """Say whether the bands of all stamps since the last call stand in the wrong order."""
-        reason = self._watch.judge() if self._watch else ""
-        return (int(CandidateFlag.BAND_ORDER) if reason else 0), reason
+        """Say whether all stamps since the last call look odd: order of bands, unit."""
+        exchanged = self._order.judge() if self._order else ""
+        odd = self._noise.judge()
+        flag = int(CandidateFlag.BAND_ORDER) if exchanged else 0
+        flag |= int(CandidateFlag.OUT_OF_RANGE) if odd else 0
+        return flag, " ".join(filter(None, (exchanged, odd)))
 
     def restrict(self, within: Mapping[str, tuple[float, float]]) -> None:
         """Refuse: classes have no ranges."""

@@ -22,7 +22,7 @@ from astro_io.atomic import atomic_path
 from astro_io.config import dump_config
 from astro_io.errors import ConfigError, WeightsError
 from astro_io.provenance import provenance
-from cluster_cnn.band_order import BandOrder, learn_band_order
+from cluster_cnn.band_order import learn_band_order
 from cluster_cnn.calibration import whitening
 from cluster_cnn.checkpoint import load_checkpoint
 from cluster_cnn.classes.calibration import (
@@ -43,6 +43,7 @@ from cluster_cnn.classes.weights_file import (
 )
 from cluster_cnn.data import metadata_of
 from cluster_cnn.model import make_optimizer
+from cluster_cnn.noise import NoiseRange
 from cluster_cnn.training_run import (
     SCALE_FILE,
     RunRecorder,
@@ -60,8 +61,8 @@ log = logging.getLogger(__name__)
 MEMBER_FILE = "member.h5"
 SCORES_FILE, COST_FILE = "validation.json", "cost.json"
 
-ORDER_STAMPS = 2500
-"""So many training stamps tell what the bands look like."""
+USUAL_STAMPS = 2500
+"""So many training stamps tell what the bands look like and how their pixels scatter."""
 
 
 def train_classes(
@@ -296,14 +297,17 @@ def pack_members(config: ClassTrainConfig, output: Path, stamps: TrainingStamps)
     logits, features = predictor.outputs(
         seen, distance_kpc=read_distances(stamps.held_out)[stamps.aside]
     )
+    step = max(1, len(stamps.rows) // USUAL_STAMPS)
+    usual = stamps.source.read(stamps.rows[::step][:USUAL_STAMPS])
+    noise = stamps.scale.statistics.scale
     mean, matrix, limit = whitening(features) if len(features) > 1 else (*_no_features(), np.inf)
     calibration = ClassCalibration(
         temperature=fit_class_temperature(logits, labels, config.confusion),
         feature_mean=mean,
         feature_whitening=matrix,
         largest_distance=limit,
-        noise_range=_noise_range(predictor.noise_of(seen)),
-        order=_band_order(stamps),
+        noise=NoiseRange.of(predictor.noise_of(usual), margin=NOISE_MARGIN),
+        order=learn_band_order(usual, unit=float(np.exp(np.log(noise).mean()))),
         distances_kpc=_distance_range(read_distances(stamps.source)[stamps.rows]),
         n_stamps=len(labels),
     )
@@ -339,26 +343,9 @@ def pack_members(config: ClassTrainConfig, output: Path, stamps: TrainingStamps)
     return path
 
 
-def _noise_range(noise: np.ndarray) -> tuple[float, float]:
-    noise = noise[np.isfinite(noise)]
-    if not noise.size:
-        return 0.0, np.inf
-    return float(noise.min() / NOISE_MARGIN), float(noise.max() * NOISE_MARGIN)
-
-
 def _distance_range(distances: np.ndarray) -> tuple[float, float]:
     known = distances[np.isfinite(distances)]
     return (float(known.min()), float(known.max())) if known.size else (np.nan, np.nan)
-
-
-def _band_order(stamps: TrainingStamps) -> BandOrder | None:
-    """Learn from some of the training stamps what their bands look like."""
-    step = max(1, len(stamps.rows) // ORDER_STAMPS)
-    noise = stamps.scale.statistics.scale
-    return learn_band_order(
-        stamps.source.read(stamps.rows[::step][:ORDER_STAMPS]),
-        unit=float(np.exp(np.log(noise).mean())),
-    )
 
 
 def _no_features() -> tuple[np.ndarray, np.ndarray]:

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from cluster_cnn.classes.calibration import (
+    NOISE_MARGIN,
     ClassCalibration,
     fit_class_temperature,
     mean_probabilities,
 )
-from cluster_cnn.noise import stamp_noise
+from cluster_cnn.noise import NoiseRange
 
 
 def test_mean_probabilities_by_hand():
@@ -43,23 +44,13 @@ def test_without_stamps_nothing_changes():
     np.testing.assert_array_equal(again.distance(np.ones((3, 5))), 0)
 
 
-def test_noise_of_stamps_is_the_scatter_of_the_bands_that_are_there(rng):
-    stamps = rng.normal(0, [2.0, 6.0, 1.0], (2, 64, 64, 3))
-    stamps[:, 30:33, 30:33] += 1e4  # the object does not matter
-    stamps[1, ..., 0] = np.nan
-    noise = stamp_noise(stamps, np.array([2.0, 2.0, 1.0]))
-    assert noise[0] == pytest.approx(1.0, rel=0.15)  # median of 1, 3, 1
-    assert noise[1] == pytest.approx(2.0, rel=0.15)  # median of 3, 1
-    assert np.isnan(stamp_noise(np.full((1, 8, 8, 2), np.nan), np.ones(2))).all()
-    assert stamp_noise(np.zeros((0, 8, 8, 2)), np.ones(2)).shape == (0,)
-
-
-def test_weights_from_before_band_order_was_learnt_are_read():
+def test_weights_from_before_order_and_noise_were_learnt_are_read():
     values = ClassCalibration().to_dict()
     assert values.pop("order") is None
     assert values.pop("distances_kpc") == [None, None]
+    assert values.pop("noise") is None
     again = ClassCalibration.from_dict(values)
-    assert again.order is None
+    assert again.order is None and not again.noise.is_known
     assert again.is_far(np.array([18.0, np.nan, -1.0])).tolist() == [False, False, True]
 
 
@@ -72,7 +63,10 @@ def test_distance_that_no_training_object_has_is_far():
     assert again.is_far(distances).tolist() == wanted
 
 
-def test_noise_range_round_trips():
-    for limits in ((0.0, np.inf), (0.5, 20.0)):
-        again = ClassCalibration.from_dict(ClassCalibration(noise_range=limits).to_dict())
-        assert again.noise_range == limits
+def test_noise_round_trips(rng):
+    noise = NoiseRange.of(rng.uniform(1, 2, (300, 2)), margin=NOISE_MARGIN)
+    again = ClassCalibration.from_dict(ClassCalibration(noise=noise).to_dict()).noise
+    np.testing.assert_allclose(again.levels, noise.levels, rtol=1e-4)
+    # By a factor of two may stamps differ.
+    odd = again.is_outside(np.array([[0.6, 1.5], [0.4, 1.5], [1.5, 3.9], [1.5, 4.1]]))
+    assert odd.tolist() == [False, True, False, True]

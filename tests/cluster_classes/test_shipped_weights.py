@@ -8,6 +8,7 @@ import pytest
 from astro_io.weights import resolve
 from cluster_cnn.band_order import OrderWatch
 from cluster_cnn.classes.predictor import ClassPredictor
+from cluster_cnn.noise import NoiseWatch
 from simulate.star_clusters.class_mock import ClassMockMaker
 from simulate.star_clusters.config import load_preset
 
@@ -31,7 +32,6 @@ def test_weights_are_small_and_know_what_they_are(predictor):
     assert predictor.n_members == 5
     assert predictor.config.class_ids == (1, 2, 3, 4)
     assert predictor.pixel_scale_arcsec == pytest.approx(0.0396)
-    assert predictor.calibration.noise_range[0] > 0
 
 
 def test_bright_objects_of_an_unseen_seed_are_classified(predictor, mocks):
@@ -45,6 +45,20 @@ def test_bright_objects_of_an_unseen_seed_are_classified(predictor, mocks):
     one_band = np.full_like(stamps, np.nan)
     one_band[..., 3] = stamps[..., 3]
     assert (predictor.predict(one_band).chosen == truth).mean() > 0.6
+
+
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_fluxes_in_another_unit_are_found(predictor, mocks, factor):
+    stamps = np.stack([mock.stamp for mock in mocks])
+    watch = NoiseWatch(predictor.calibration.noise, predictor.config.bands)
+    usual = predictor.predict(stamps)
+    assert usual.is_strange.mean() < 0.1
+    watch.look(usual.noise)
+    assert watch.judge() == ""
+    odd = predictor.predict(stamps * factor)
+    assert odd.is_strange.mean() > 0.9
+    watch.look(odd.noise)
+    assert "same unit" in watch.judge()
 
 
 @pytest.mark.parametrize(

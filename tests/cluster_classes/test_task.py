@@ -12,12 +12,13 @@ from class_stamps import make_stamps, tiny_model, write_set
 from astro_io.errors import ConfigError, OutputExistsError, WeightsError
 from cluster_cnn.band_order import learn_band_order
 from cluster_cnn.classes import evaluation, figures
-from cluster_cnn.classes.calibration import ClassCalibration
+from cluster_cnn.classes.calibration import NOISE_MARGIN, ClassCalibration
 from cluster_cnn.classes.networks import build_class_model
 from cluster_cnn.classes.predictor import ClassPredictor
 from cluster_cnn.classes.task import GALLERY_COLUMNS, ClassTask
 from cluster_cnn.classes.weights_file import save_class_weights
 from cluster_cnn.flags import CandidateFlag
+from cluster_cnn.noise import NoiseRange
 from cluster_cnn.normalise import measure_scale
 from cluster_cnn.tasks import open_task
 from cluster_cnn.weights_file import named_variables
@@ -88,6 +89,19 @@ def test_bands_in_the_wrong_order_are_flagged_row_by_row_and_together(tmp_path):
     flags, reason = task.judge()
     assert flags == CandidateFlag.BAND_ORDER
     assert "F555W like F814W, F814W like F555W" in reason
+
+
+def test_fluxes_in_another_unit_are_flagged_row_by_row_and_together(tmp_path):
+    stamps, _ = make_stamps(300, seed=1)
+    plain = ClassPredictor.load(write_weights(tmp_path / "plain.weights.h5", ClassCalibration()))
+    noise = NoiseRange.of(plain.noise_of(stamps), margin=NOISE_MARGIN)
+    task = open_task(write_weights(tmp_path / "noise.weights.h5", ClassCalibration(noise=noise)))
+    flag = int(CandidateFlag.OUT_OF_RANGE)
+    assert not (task.measure(stamps[:40], {})[1] & flag).any()
+    assert task.judge() == (0, "")
+    assert (task.measure(stamps[:40] * 10, {})[1] & flag).all()
+    flags, reason = task.judge()
+    assert flags == flag and "same unit" in reason
 
 
 def test_distance_in_another_unit_is_flagged(tmp_path):
