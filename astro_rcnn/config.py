@@ -215,6 +215,8 @@ class DataConfig:
     ----------
     training, validation : tuple of str
         Paths of data sets.
+    repeats : tuple of int
+        How many times a shuffle shows each scene of each training set; empty: once.
     crop : int
         Side of the square training crop in pixels; 0 takes whole images.
     batch_size, max_instances : int
@@ -233,6 +235,7 @@ class DataConfig:
 
     training: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
+    repeats: tuple[int, ...] = ()
     crop: int = 0
     batch_size: int = 4
     max_instances: int = 300

@@ -29,7 +29,7 @@ class TrainingSequence(keras.utils.PyDataset):
     Batch number `index` of epoch `epoch` is a function of `seed`, `epoch` and `index` alone: a
     resumed run sees what the uninterrupted one would have seen, whatever `threads` is. Epoch
     after epoch goes on through one endless series of shuffles, so every scene is shown equally
-    often. Pass ``shuffle=False`` to `fit` (its own shuffle draws from an unseeded generator) and
+    often, or as often as `repeats` says. Pass ``shuffle=False`` to `fit` (its own shuffle draws from an unseeded generator) and
     `epoch_callback` to it, which tells the sequence the number of the epoch.
 
     Scenes are prepared by `threads` threads of its own. The ``workers`` of Keras are not used:
@@ -62,8 +62,10 @@ class TrainingSequence(keras.utils.PyDataset):
         Part of an object's mask that must lie in the crop, or it is not taught.
     truth_min_snr : float
         Fainter true sources are not taught.
+    repeats : sequence of int
+        How many times a shuffle shows each scene of each set; empty: once.
     steps_per_epoch : int, optional
-        Batches in an epoch; by default, enough for every scene to be shown once.
+        Batches in an epoch; by default, enough for a whole shuffle.
     shuffle : bool
         False: scenes in order, and the same crops in every epoch, for validation.
     seed, epoch : int
@@ -97,6 +99,7 @@ class TrainingSequence(keras.utils.PyDataset):
         min_visible_fraction: float = 0.1,
         min_visible_px: int = 4,
         truth_min_snr: float = 0.0,
+        repeats: Sequence[int] = (),
         steps_per_epoch: int | None = None,
         shuffle: bool = True,
         seed: int = 0,
@@ -114,6 +117,7 @@ class TrainingSequence(keras.utils.PyDataset):
         self._sources = _open_all(paths, self.bands)
         self._names = [Path(path).name for path in paths]
         self._first = np.cumsum([0, *(len(source) for source in self._sources)])
+        self._shown = _shown_scenes([len(source) for source in self._sources], repeats)
         self.batch_size = batch_size
         self.max_instances = max_instances
         self.mini_mask_size = mini_mask_size
@@ -121,7 +125,7 @@ class TrainingSequence(keras.utils.PyDataset):
         self.shuffle = shuffle
         self.seed = seed
         self.epoch = epoch
-        self.steps_per_epoch = steps_per_epoch or -(-self.n_scenes // batch_size)
+        self.steps_per_epoch = steps_per_epoch or -(-len(self._shown) // batch_size)
         _require_at_least(1, steps_per_epoch=self.steps_per_epoch)
         self._scene_options: dict[str, Any] = {
             "bands": self.bands,
@@ -224,11 +228,11 @@ class TrainingSequence(keras.utils.PyDataset):
 
     def _scene_number(self, position: int) -> int:
         """Return the scene of a place in the endless series of shuffles."""
-        n_rounds, place = divmod(position, self.n_scenes)
+        n_rounds, place = divmod(position, len(self._shown))
         if not self.shuffle:
-            return place
-        order = np.random.default_rng([self.seed, n_rounds, 1]).permutation(self.n_scenes)
-        return int(order[place])
+            return int(self._shown[place])
+        order = np.random.default_rng([self.seed, n_rounds, 1]).permutation(len(self._shown))
+        return int(self._shown[order[place]])
 
     def _batch(self, epoch: int, index: int) -> dict[str, np.ndarray]:
         """Make one batch."""
@@ -336,6 +340,18 @@ def _open_all(paths: Sequence[str | Path], bands: tuple[str, ...]) -> list[Scene
     if not sources:
         raise DatasetError("no training set given: name at least one.")
     return sources
+
+
+def _shown_scenes(lengths: Sequence[int], repeats: Sequence[int]) -> np.ndarray:
+    """Return the numbers of the scenes that one shuffle shows."""
+    if repeats and len(repeats) != len(lengths):
+        raise ConfigError(
+            f"training data: expected one number of repeats for each of {len(lengths)} sets; "
+            f"found {len(repeats)}."
+        )
+    times = list(repeats) or [1] * len(lengths)
+    _require_at_least(1, repeats=min(times))
+    return np.repeat(np.arange(sum(lengths)), np.repeat(times, lengths))
 
 
 def _require_at_least(least: int, **values: float) -> None:

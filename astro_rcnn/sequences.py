@@ -44,6 +44,7 @@ def make_sequences(config: TrainConfig) -> tuple[TrainingSequence, TrainingSeque
         data.training,
         augmentation=named_augmentation(data.augmentation, normalization=model.normalization),
         steps_per_epoch=config.steps_per_epoch,
+        repeats=data.repeats,
         **common,
     )
     validation = None

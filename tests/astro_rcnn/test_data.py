@@ -120,6 +120,15 @@ def test_every_scene_is_shown_equally_often(dataset):
     assert len(orders) > 10
 
 
+def test_a_set_may_be_shown_more_often(dataset, tmp_path):
+    other = write_scenes(tmp_path / "other.h5", [block_scene([(5, 5, 15, 15)], index=9)])
+    batches = sequence([dataset, other], repeats=(1, 3), batch_size=4)
+    assert len(batches) == 2, "eight scenes"
+    for start in (0, 8):
+        shown = sorted(batches._scene_number(start + k) for k in range(8))
+        assert shown == [0, 1, 2, 3, 4, 5, 5, 5]
+
+
 def test_batches_depend_on_seed_epoch_and_index_alone(dataset):
     options = {"augmentation": CompactAugmentation(), "steps_per_epoch": 4}
     straight = sequence(dataset, **options)
@@ -198,6 +207,8 @@ def test_a_missing_set_is_refused(tmp_path):
         ({"size": 0}, "size must be at least 1"),
         ({"threads": -1}, "threads must be at least 0"),
         ({"seed": -1}, "seed must be at least 0"),
+        ({"repeats": (1, 2)}, "one number of repeats for each of 1 sets; found 2"),
+        ({"repeats": (0,)}, "repeats must be at least 1; found 0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(dataset, options, message):
