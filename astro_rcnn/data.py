@@ -29,8 +29,9 @@ class TrainingSequence(keras.utils.PyDataset):
     Batch number `index` of epoch `epoch` is a function of `seed`, `epoch` and `index` alone: a
     resumed run sees what the uninterrupted one would have seen, whatever `threads` is. Epoch
     after epoch goes on through one endless series of shuffles, so every scene is shown equally
-    often, or as often as `repeats` says. Pass ``shuffle=False`` to `fit` (its own shuffle draws from an unseeded generator) and
-    `epoch_callback` to it, which tells the sequence the number of the epoch.
+    often, or as often as `repeats` says. Pass ``shuffle=False`` to `fit` (its own shuffle draws
+    from an unseeded generator) and `epoch_callback` to it, which tells the sequence the number of
+    the epoch.
 
     Scenes are prepared by `threads` threads of its own. The ``workers`` of Keras are not used:
     when they stop early, they hand batches of one epoch to the next.
