@@ -20,6 +20,7 @@ from astro_rcnn.detections import Detections
 from astro_rcnn.engine import check_engine, install_engine
 from astro_rcnn.initial_weights import load_any
 from astro_rcnn.model import MaskRCNN, build_model
+from astro_rcnn.other_classes import with_other_classes
 from astro_rcnn.paste import paste_masks
 from astro_rcnn.weights_file import read_weights
 
@@ -38,14 +39,25 @@ class Detector:
         Of the weights, for the catalogue.
     sha256 : str
         Of the weights file.
+    other_classes_below : float
+        The less probable classes of a source are detections too, of their own probability, where
+        it lies under this; 0: none. For scores, see `astro_rcnn.other_classes`.
 
     Notes
     -----
     Functions are compiled once for each image shape that occurs.
     """
 
-    def __init__(self, model: MaskRCNN, *, name: str = "unnamed", sha256: str = "") -> None:
+    def __init__(
+        self,
+        model: MaskRCNN,
+        *,
+        name: str = "unnamed",
+        sha256: str = "",
+        other_classes_below: float = 0.0,
+    ) -> None:
         self.model = model
+        self.other_classes_below = other_classes_below
         self.name = name
         self.sha256 = sha256
         self._find = compiled(model, model.detect)
@@ -59,6 +71,7 @@ class Detector:
         engine: str = "keras",
         config: ModelConfig | None = None,
         max_detections: int | None = None,
+        other_classes_below: float = 0.0,
         **overrides: Any,
     ) -> Detector:
         """Load weights by registry name or path.
@@ -74,6 +87,8 @@ class Detector:
         max_detections : int, optional
             Most detections in 512 x 512 pixels, for crowded fields; proposals and anchors keep
             pace (`let_through`). By default as the weights say.
+        other_classes_below : float
+            As of the class.
         **overrides
             Fields of `ModelConfig` to change, for example ``min_confidence=0.3``.
 
@@ -94,7 +109,12 @@ class Detector:
         load_any(model, path)
         install_engine(model, engine)
         sha256 = getattr(entry, "sha256", "") or file_sha256(path)
-        return cls(model, name=str(weights) if entry else path.name, sha256=sha256)
+        return cls(
+            model,
+            name=str(weights) if entry else path.name,
+            sha256=sha256,
+            other_classes_below=other_classes_below,
+        )
 
     @property
     def settings(self) -> ModelConfig:
@@ -218,6 +238,9 @@ class Detector:
         found = self._find(images, window)
         pyramid = found.pop("pyramid")
         found = {name: np.asarray(keras.ops.convert_to_numpy(v)) for name, v in found.items()}
+        if self.other_classes_below > 0.0:
+            least = self.settings.min_confidence
+            found = with_other_classes(found, least=least, below=self.other_classes_below)
         n_found = (found["class_ids"] > 0).sum(axis=1)
         masks = self._masks(pyramid, found["boxes"], found["class_ids"], n_found, padded)
         results = []

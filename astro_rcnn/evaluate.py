@@ -40,6 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--band", help="band of the magnitudes (default r, or the middle one)")
     threshold = "SEP's detection limit in sky sigmas; suit it to the set (default %(default)s)"
     add("--sep-threshold", type=float, default=1.5, metavar="T", help=threshold)
+    best = "let a source answer for its most probable class alone, as Matterport's Mask R-CNN"
+    add("--best-class", action="store_true", help=best)
     add("--no-sep", action="store_true", help="leave SEP out")
     add("--examples", type=int, default=3, metavar="N", help="images drawn (default %(default)s)")
     cli.add_common_arguments(parser)
@@ -74,7 +76,10 @@ def _main(argv: Sequence[str] | None) -> int:
 
     evaluation = evaluation_run.score_dataset(
         Detector.load(
-            args.weights, min_confidence=args.min_score, max_detections=args.max_detections
+            args.weights,
+            min_confidence=args.min_score,
+            max_detections=args.max_detections,
+            other_classes_below=0.0 if args.best_class else args.operating_score,
         ),
         dataset,
         args.output,
@@ -84,7 +89,11 @@ def _main(argv: Sequence[str] | None) -> int:
         sep=None if args.no_sep else SepSettings(threshold_sigma=args.sep_threshold),
         limit=args.limit,
         n_examples=args.examples,
-        facts={"dataset": args.dataset.name, "min_score": args.min_score},
+        facts={
+            "dataset": args.dataset.name,
+            "min_score": args.min_score,
+            "best_class_alone": args.best_class,
+        },
     )
     print(scorecard.scorecard(evaluation.metrics), end="\n\n")
     cli.summary(f"{scorecard.headline(evaluation.metrics)} -> {args.output}")

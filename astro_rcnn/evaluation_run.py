@@ -40,6 +40,7 @@ MEANINGS = {
     "found_class": "class of the detection at IoU 0.5; 0 none",
     "target": "class of the truth at IoU 0.5; 0 none, -1 ignored",
     "is_correct": "truth of the same class at IoU 0.5",
+    "is_best": "the most probable class of this source; else one more, for scores",
 }
 """Descriptions of the columns that do not speak for themselves."""
 

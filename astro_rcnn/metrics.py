@@ -68,7 +68,10 @@ class ScoredImage:
 
     def only(self, class_id: int) -> ScoredImage:
         """Return the truth and the detections of one class."""
-        truth, found = self.truth_class == class_id, self.class_ids == class_id
+        return self.take(self.truth_class == class_id, self.class_ids == class_id)
+
+    def take(self, truth: np.ndarray, found: np.ndarray) -> ScoredImage:
+        """Return some of the truth and of the detections: ndarrays of bool, shapes (G,), (D,)."""
         return ScoredImage(
             truth_class=self.truth_class[truth],
             truth_area=self.truth_area[truth],

@@ -394,19 +394,19 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
     -------
     dict of tensor
         ``boxes`` (N, D, 4), ``class_ids`` (N, D), ``scores`` (N, D), ``probabilities``
-        (N, D, C), ``roi_index`` (N, D); zeros in unused rows. ``is_full`` (N,): every row was
-        taken, and there may be more.
+        (N, D, C), ``class_boxes`` (N, D, C, 4): the box that each class would give the region,
+        ``roi_index`` (N, D); zeros in unused rows. ``is_full`` (N,): every row was taken, and
+        there may be more.
     """
     probabilities = ops.softmax(ops.cast(logits, "float32") / config.temperature, axis=-1)
     first = 0 if config.drops_background else 1
     class_ids = first + ops.argmax(probabilities[..., first:], axis=-1)
     scores = ops.max(probabilities[..., first:], axis=-1)
-    of_class = ops.take_along_axis(
-        ops.cast(deltas, "float32"), ops.cast(class_ids, "int32")[..., None, None], axis=2
-    )[:, :, 0]
-    boxes = decode_boxes(rois, of_class * np.array(config.box_std, np.float32))
-    window = ops.reshape(window, (-1, 1, 4))
-    boxes = clip_boxes(boxes, window)
+    deltas = ops.cast(deltas, "float32") * np.array(config.box_std, np.float32)
+    class_boxes = decode_boxes(ops.expand_dims(rois, 2), deltas)
+    class_boxes = clip_boxes(class_boxes, ops.reshape(window, (-1, 1, 1, 4)))
+    chosen = ops.cast(class_ids, "int32")[..., None, None]
+    boxes = ops.take_along_axis(class_boxes, chosen, axis=2)[:, :, 0]
     keep = ops.logical_and(class_ids > 0, box_area(boxes) > 0.0)
     if config.min_confidence > 0.0:
         keep = ops.logical_and(keep, scores >= config.min_confidence)
@@ -434,6 +434,8 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
         "scores": ops.take_along_axis(scores, index, axis=1) * is_valid,
         "probabilities": ops.take_along_axis(probabilities, index[..., None], axis=1)
         * is_valid[..., None],
+        "class_boxes": ops.take_along_axis(class_boxes, index[..., None, None], axis=1)
+        * is_valid[..., None, None],
         "roi_index": index,
         "is_full": is_full,
     }

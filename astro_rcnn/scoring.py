@@ -314,6 +314,7 @@ def _found_columns(detections: Detections, image: ScoredImage, measured: Columns
         **{name: _padded(values, len(detections), np.nan) for name, values in measured.items()},
         "target": np.where(ignored, -1, target).astype(np.int32),
         "is_correct": same_class >= 0,
+        "is_best": detections.probabilities[:, 1:].argmax(axis=1) + 1 == detections.class_ids,
     }
     for k, name in enumerate(detections.class_names):
         columns[f"p_{name}"] = detections.probabilities[:, k]

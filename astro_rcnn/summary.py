@@ -77,7 +77,8 @@ def summarise(
         Band of the magnitudes.
     operating_score : float
         Confusion, completeness, purity and deblending speak of detections from this score on
-        (`score_image` must have been given the same); the rest of all.
+        (`score_image` must have been given the same); the rest of all. Detections that are one
+        more class of a source (``is_best`` False) count for the scores of classes alone.
 
     Returns
     -------
@@ -87,7 +88,8 @@ def summarise(
     table, precision = {}, {}
     for class_id, name in [*classes.items(), (None, "combined")]:
         table[name], precision[name] = paper_scores(images, class_id)
-    agnostic, _ = paper_scores([one_class(image) for image in images])
+    sources = _once(images, found["is_best"])
+    agnostic, _ = paper_scores([one_class(image) for image in sources])
     counted = {name: values[~truth["ignored"]] for name, values in truth.items()}
     operating = {name: values[found["score"] >= operating_score] for name, values in found.items()}
     roc_rates, roc_metrics = _star_galaxy_roc(found)
@@ -113,6 +115,14 @@ def summarise(
         truth=truth,
         found=found,
     )
+
+
+def _once(images: Sequence[ScoredImage], is_best: np.ndarray) -> list[ScoredImage]:
+    """Return the images with every detected source once, of its most probable class."""
+    ends = np.cumsum([len(image.scores) for image in images])
+    parts = np.split(is_best, ends[:-1])
+    pairs = zip(images, parts, strict=True)
+    return [image.take(np.ones(len(image.truth_class), bool), part) for image, part in pairs]
 
 
 def one_class(image: ScoredImage) -> ScoredImage:
@@ -187,7 +197,7 @@ def _star_galaxy_roc(
 
 def _calibration(found: Columns) -> tuple[tuple[Reliability, Reliability], dict[str, Any]]:
     """Compare scores with outcomes, before and after the temperature that fits best."""
-    counted = found["target"] >= 0
+    counted = (found["target"] >= 0) & found["is_best"]
     names = [f"p_{name}" for name in CLASS_NAMES]
     probabilities = np.stack([found[name][counted] for name in names], axis=1)
     is_correct, scores = found["is_correct"][counted], found["score"][counted]

@@ -40,3 +40,14 @@ def test_the_limit_is_said_and_known_to_the_result(weights):
     found = few.detect(IMAGE)
     assert len(found) == 2 and found.is_full
     assert not many.detect(IMAGE).is_full
+
+
+def test_every_class_of_a_source_is_listed_where_that_is_asked_for(weights):
+    best = Detector.load(weights, max_detections=5).detect(IMAGE)
+    both = Detector.load(weights, max_detections=5, other_classes_below=0.5).detect(IMAGE)
+    assert (np.diff(both.scores) <= 0).all() and len(both) == 10
+    is_best = both.probabilities[:, 1:].argmax(axis=1) + 1 == both.class_ids
+    np.testing.assert_array_equal(both.take(is_best).boxes, best.boxes)
+    others = both.take(~is_best)
+    own = others.probabilities[np.arange(len(others)), others.class_ids]
+    np.testing.assert_array_equal(others.scores, own)

@@ -72,7 +72,8 @@ def run(dataset, tmp_path_factory):
 
 def test_writes_metrics_tables_and_figures(run):
     folder, _, loader = run
-    assert loader.calls == [("w", {"min_confidence": 0.05, "max_detections": None})]
+    options = {"min_confidence": 0.05, "max_detections": None, "other_classes_below": 0.5}
+    assert loader.calls == [("w", options)]
     assert {path.name for path in folder.iterdir()} == {
         "metrics.json", "truth.fits", "detections.fits", "example_0.png", "precision_recall.png",
         "confusion.png", "completeness.png", "deblending.png", "scores.png",
@@ -127,7 +128,15 @@ def test_crowded_fields_may_hold_more_detections(dataset, loader, tmp_path, caps
     arguments = ["--dataset", str(dataset), "--output", str(tmp_path), "-q", "--limit", "1"]
     assert evaluate.main([*arguments, "--no-sep", "--max-detections", "3000"]) == 0
     (call,) = loader.calls
-    assert call == ("decam-grz", {"min_confidence": 0.05, "max_detections": 3000})
+    options = {"min_confidence": 0.05, "max_detections": 3000, "other_classes_below": 0.5}
+    assert call == ("decam-grz", options)
+
+
+def test_a_source_may_answer_for_its_best_class_alone(dataset, loader, tmp_path):
+    arguments = ["--dataset", str(dataset), "--output", str(tmp_path), "-q", "--limit", "1"]
+    assert evaluate.main([*arguments, "--no-sep", "--best-class"]) == 0
+    assert loader.calls[0][1]["other_classes_below"] == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["best_class_alone"]
 
 
 def test_an_earlier_result_is_not_replaced_unasked(dataset, loader, tmp_path, capsys):

@@ -80,7 +80,8 @@ def test_sep_is_scored_on_the_same_images(perfect):
 
 def test_classes_swapped(scenes):
     def swap(found):
-        return replace(found, class_ids=3 - found.class_ids)
+        swapped = found.probabilities[:, [0, 2, 1]]
+        return replace(found, class_ids=3 - found.class_ids, probabilities=swapped)
 
     metrics = evaluate(scenes, swap, with_coco=False).metrics
     assert metrics["paper"]["combined"]["AP"] == 0
@@ -175,3 +176,21 @@ def test_truth_below_the_least_snr_changes_no_score(rng):
         assert metrics["paper"]["combined"]["AP"] == 100
         assert (metrics["n_star"], metrics["n_galaxy"]) == (1, 0)
         assert metrics["confusion"]["0.5"] == [[1, 0], [0, 0]]
+
+
+def test_one_more_class_of_a_source_counts_for_the_scores_of_classes_alone(scenes):
+    """Every source is a galaxy with 0.9 and a star with 0.1, as sure a mask of either."""
+
+    def doubled(found):
+        n = len(found)
+        both = Detections.concatenate([found, found])
+        ids = np.repeat([2, 1], n).astype(np.int32)
+        p = np.tile(np.array([0.0, 0.1, 0.9], np.float32), (2 * n, 1))
+        scores = np.repeat([0.9, 0.1], n).astype(np.float32)
+        return replace(both, class_ids=ids, probabilities=p, scores=scores)
+
+    metrics = evaluate(scenes, doubled, with_coco=False).metrics
+    assert metrics["paper"]["star"]["AP50"] > 0
+    assert metrics["class_agnostic"]["AP"] == 100
+    assert metrics["purity"]["position"]["all"] == 100
+    assert metrics["star_galaxy_roc"]["n_star"] + metrics["star_galaxy_roc"]["n_galaxy"] > 0
