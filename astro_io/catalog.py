@@ -93,6 +93,7 @@ COLUMNS: dict[str, ColumnSpec] = {
         "float32", "pix", "radius with half of the flux, not corrected for the PSF"
     ),
     "snr": ColumnSpec("float32", "", "signal to noise of the flux in the mask, all bands together"),
+    "significance": ColumnSpec("float32", "", "matched-filter height above the sky, in sigma"),
     "parent_id": ColumnSpec("int64", "", "least source_id of its blended group; its own if alone"),
     "n_blend": ColumnSpec("int32", "", "sources in its blended group; 1 alone"),
     "blend_fraction": ColumnSpec("float32", "", "share of its mask that it shares with others"),

@@ -26,7 +26,7 @@ from astro_rcnn.blends import (
     split_layers,
 )
 from astro_rcnn.detections import Detections
-from astro_rcnn.sky import BandSky, subtract_sky
+from astro_rcnn.sky import GROWTH_PX, MAD_TO_SIGMA, BandSky, subtract_sky
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 TEMPLATE_SMOOTHING_PX = 1.0
 """Gaussian sigma by which light is smoothed before shared pixels are divided."""
+
+MATCHED_SIGMA_PX = 1.8
+"""Of the Gaussian that stands for a point source in `significance`: a FWHM of 4.2 pixels."""
 
 PLATEAU_SNR = 50.0
 """Only pixels this far above the sky are looked at for flat tops."""
@@ -44,15 +47,19 @@ PLATEAU_SHAPES = ((2, 3), (3, 2))
 PLATEAU_RANGE = 0.05
 """Pixels this close, in sky sigma, are equal: lossy compression leaves a little dither."""
 
+LEAST_SKY_PX = 1000
+"""From fewer pixels of empty sky its noise is not known."""
+
 MAGNITUDE_PER_RELATIVE_ERROR = 2.5 / np.log(10.0)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Light:
+class ImageLight:
     """The bands of an image without their sky, and their noise-weighted sum.
 
     `total` is ``sum(light / sigma) / sqrt(n)`` over the n good bands of a pixel, with noise of
-    `total_error` (1 for independent pixels of sky); `unusable` is True where no band is good.
+    `total_error` (1 for independent pixels of sky); `unusable` is True where no band is good, and
+    `is_sky` outside of all masks and some pixels around them.
     """
 
     bands: tuple[BandSky, ...]
@@ -60,6 +67,7 @@ class _Light:
     total: np.ndarray
     total_error: np.ndarray
     unusable: np.ndarray
+    is_sky: np.ndarray
 
 
 def measure_sources(
@@ -68,6 +76,7 @@ def measure_sources(
     *,
     flags: np.ndarray | None = None,
     gain_e: Sequence[float | None] | None = None,
+    light: ImageLight | None = None,
 ) -> QTable:
     """Measure every detection in every band.
 
@@ -82,6 +91,8 @@ def measure_sources(
     gain_e : sequence of float or None, optional
         Electrons per flux unit of each band. Where known, photon noise of the sources is added
         to the errors; elsewhere they hold the noise of the sky only.
+    light : ImageLight, optional
+        What `collect_light` returned, to save its time.
 
     Returns
     -------
@@ -98,7 +109,8 @@ def measure_sources(
     fill(table, "flags", np.zeros(len(detections), int) if flags is None else flags)
     if len(detections) == 0:
         return table
-    light = _collect_light(image, detections, gain_e)
+    light = light or collect_light(image, detections, gain_e)
+    fill(table, "significance", significance(light, detections))
     masks, shares = _divide(light, detections)
     for members, labels in split_layers(detections.mask_boxes, masks, image.shape):
         share = np.zeros(image.shape, np.float32)
@@ -148,9 +160,44 @@ def _fill_detections(table: QTable, detections: Detections) -> None:
     table["n_pix"][:] = [np.count_nonzero(mask) for mask in detections.masks]
 
 
-def _collect_light(
-    image: SkyImage, detections: Detections, gain_e: Sequence[float | None] | None
-) -> _Light:
+def significance(light: ImageLight, detections: Detections) -> np.ndarray:
+    """Return how far each source stands out of the sky, in standard deviations.
+
+    The bands, added in units of their noise, are smoothed with a point source
+    (`MATCHED_SIGMA_PX`), and the largest value within a pixel of the middle of the box is taken.
+    The noise is that of the smoothed sky outside of all masks.
+
+    Parameters
+    ----------
+    light : ImageLight
+    detections : Detections
+        N sources.
+
+    Returns
+    -------
+    ndarray of float32, shape (N,)
+        NaN where there is no sky outside of the masks to compare with.
+
+    References
+    ----------
+    Lang, Hogg & Mykytyn: legacypipe of the DESI Legacy Surveys finds its sources so, above 6.
+    """
+    smooth = ndimage.gaussian_filter(light.total, MATCHED_SIGMA_PX)
+    sky = smooth[light.is_sky]
+    if sky.size < LEAST_SKY_PX:
+        return np.full(len(detections), np.nan, np.float32)
+    level = np.median(sky)
+    noise = MAD_TO_SIGMA * np.median(np.abs(sky - level))
+    highest = ndimage.maximum_filter(smooth, 3)
+    middle = (detections.boxes[:, :2] + detections.boxes[:, 2:] - 1) / 2
+    y, x = np.clip(np.rint(middle).astype(int), 0, np.array(smooth.shape) - 1).T
+    height: np.ndarray = highest[y, x] - level
+    return (height / noise if noise > 0 else np.full(len(height), np.nan)).astype(np.float32)
+
+
+def collect_light(
+    image: SkyImage, detections: Detections, gain_e: Sequence[float | None] | None = None
+) -> ImageLight:
     """Take the sky off each band and add the bands up in units of their noise."""
     covered = count_coverage(detections.mask_boxes, detections.masks, image.shape) > 0
     total = np.zeros(image.shape, np.float32)
@@ -170,17 +217,18 @@ def _collect_light(
         skies.append(sky)
         errors.append(error)
     n_at_least_one = np.maximum(n_good, 1)
-    return _Light(
+    return ImageLight(
         bands=tuple(skies),
         errors=tuple(errors),
         total=total / np.sqrt(n_at_least_one),
         total_error=np.sqrt(variance / n_at_least_one),
         unusable=n_good == 0,
+        is_sky=(n_good > 0) & ~ndimage.binary_dilation(covered, iterations=GROWTH_PX),
     )
 
 
 def _divide(
-    light: _Light, detections: Detections
+    light: ImageLight, detections: Detections
 ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
     """Return the masks to measure in, and the share of the light that each pixel gives.
 
@@ -196,7 +244,7 @@ def _divide(
 
 
 def _measure_shapes(
-    table: QTable, members: np.ndarray, labels: np.ndarray, share: np.ndarray, light: _Light
+    table: QTable, members: np.ndarray, labels: np.ndarray, share: np.ndarray, light: ImageLight
 ) -> None:
     """Fill in centroids, ellipses and half-light radii of one layer of masks."""
     from photutils.segmentation import SegmentationImage, SourceCatalog
@@ -228,7 +276,7 @@ def _centroid_errors(
     x: np.ndarray,
     y: np.ndarray,
     data: np.ndarray,
-    light: _Light,
+    light: ImageLight,
     share: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ``sqrt(sum(error^2 (x - <x>)^2)) / sum(data)`` along both axes, NaN if undefined."""
@@ -252,7 +300,7 @@ def _measure_fluxes(
     members: np.ndarray,
     labels: np.ndarray,
     share: np.ndarray,
-    light: _Light,
+    light: ImageLight,
     image: SkyImage,
 ) -> None:
     """Fill in flux, magnitude and their errors of one layer of masks, band by band."""
@@ -321,7 +369,7 @@ def _fill_blends(table: QTable, detections: Detections, shape: tuple[int, int]) 
 
 
 def _pixel_flags(
-    image: SkyImage, detections: Detections, masks: Sequence[np.ndarray], light: _Light
+    image: SkyImage, detections: Detections, masks: Sequence[np.ndarray], light: ImageLight
 ) -> np.ndarray:
     """Return the flags that a look at the pixels of each mask tells."""
     flags = np.zeros(len(masks), np.int32)

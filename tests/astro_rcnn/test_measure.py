@@ -250,6 +250,24 @@ def test_an_empty_mask_is_measured_in_its_box_and_flagged(rng):
     assert table["flux_r"][1] == pytest.approx((source * disk(SHAPE, 72, 50, 6)).sum(), rel=0.02)
 
 
+@pytest.mark.parametrize(("n_bands", "expected"), [(1, 50.0), (2, 70.7)])
+def test_significance_is_that_of_a_matched_filter(rng, n_bands, expected):
+    """A point source of flux F in noise of 1: F / (2 sqrt(pi) 1.8), 1.8 px being its width."""
+    shape = (200, 220)
+    source = gaussian(shape, 70, 50, flux=50 * 2 * np.sqrt(np.pi) * 1.8, a=1.8)
+    planes = [10.0 * noisy(rng, source, shape=shape) + 300 for _ in range(n_bands)]
+    masks = [disk(shape, 70, 50, 8), disk(shape, 150, 150, 5)]
+    table = measured(planes, masks)
+    assert table["significance"][0] == pytest.approx(expected, rel=0.1)
+    assert abs(table["significance"][1]) < 4
+
+
+def test_significance_without_empty_sky_is_not_known(rng):
+    shape = (40, 40)
+    table = measured([noisy(rng, shape=shape)], [disk(shape, 20, 20, 12)])
+    assert np.isnan(table["significance"][0])
+
+
 def test_negative_flux_is_flagged_and_has_no_magnitude(rng):
     hole = -gaussian(SHAPE, 70, 50, flux=1e4, a=3)
     table = measured([noisy(rng, hole)], [disk(SHAPE, 70, 50, 8)], zeropoint_mag=(25.0,))
