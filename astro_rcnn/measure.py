@@ -36,7 +36,7 @@ TEMPLATE_SMOOTHING_PX = 1.0
 """Gaussian sigma by which light is smoothed before shared pixels are divided."""
 
 MATCHED_SIGMA_PX = 1.8
-"""Of the Gaussian that stands for a point source in `significance`: a FWHM of 4.2 pixels."""
+"""Of the Gaussian that stands for a point source of `_significance`: a FWHM of 4.2 pixels."""
 
 PLATEAU_SNR = 50.0
 """Only pixels this far above the sky are looked at for flat tops."""
@@ -54,7 +54,7 @@ MAGNITUDE_PER_RELATIVE_ERROR = 2.5 / np.log(10.0)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ImageLight:
+class _Light:
     """The bands of an image without their sky, and their noise-weighted sum.
 
     `total` is ``sum(light / sigma) / sqrt(n)`` over the n good bands of a pixel, with noise of
@@ -76,7 +76,6 @@ def measure_sources(
     *,
     flags: np.ndarray | None = None,
     gain_e: Sequence[float | None] | None = None,
-    light: ImageLight | None = None,
 ) -> QTable:
     """Measure every detection in every band.
 
@@ -91,8 +90,6 @@ def measure_sources(
     gain_e : sequence of float or None, optional
         Electrons per flux unit of each band. Where known, photon noise of the sources is added
         to the errors; elsewhere they hold the noise of the sky only.
-    light : ImageLight, optional
-        What `collect_light` returned, to save its time.
 
     Returns
     -------
@@ -109,8 +106,8 @@ def measure_sources(
     fill(table, "flags", np.zeros(len(detections), int) if flags is None else flags)
     if len(detections) == 0:
         return table
-    light = light or collect_light(image, detections, gain_e)
-    fill(table, "significance", significance(light, detections))
+    light = _collect_light(image, detections, gain_e)
+    fill(table, "significance", _significance(light, detections))
     masks, shares = _divide(light, detections)
     for members, labels in split_layers(detections.mask_boxes, masks, image.shape):
         share = np.zeros(image.shape, np.float32)
@@ -160,44 +157,9 @@ def _fill_detections(table: QTable, detections: Detections) -> None:
     table["n_pix"][:] = [np.count_nonzero(mask) for mask in detections.masks]
 
 
-def significance(light: ImageLight, detections: Detections) -> np.ndarray:
-    """Return how far each source stands out of the sky, in standard deviations.
-
-    The bands, added in units of their noise, are smoothed with a point source
-    (`MATCHED_SIGMA_PX`), and the largest value within a pixel of the middle of the box is taken.
-    The noise is that of the smoothed sky outside of all masks.
-
-    Parameters
-    ----------
-    light : ImageLight
-    detections : Detections
-        N sources.
-
-    Returns
-    -------
-    ndarray of float32, shape (N,)
-        NaN where there is no sky outside of the masks to compare with.
-
-    References
-    ----------
-    Lang, Hogg & Mykytyn: legacypipe of the DESI Legacy Surveys finds its sources so, above 6.
-    """
-    smooth = ndimage.gaussian_filter(light.total, MATCHED_SIGMA_PX)
-    sky = smooth[light.is_sky]
-    if sky.size < LEAST_SKY_PX:
-        return np.full(len(detections), np.nan, np.float32)
-    level = np.median(sky)
-    noise = MAD_TO_SIGMA * np.median(np.abs(sky - level))
-    highest = ndimage.maximum_filter(smooth, 3)
-    middle = (detections.boxes[:, :2] + detections.boxes[:, 2:] - 1) / 2
-    y, x = np.clip(np.rint(middle).astype(int), 0, np.array(smooth.shape) - 1).T
-    height: np.ndarray = highest[y, x] - level
-    return (height / noise if noise > 0 else np.full(len(height), np.nan)).astype(np.float32)
-
-
-def collect_light(
-    image: SkyImage, detections: Detections, gain_e: Sequence[float | None] | None = None
-) -> ImageLight:
+def _collect_light(
+    image: SkyImage, detections: Detections, gain_e: Sequence[float | None] | None
+) -> _Light:
     """Take the sky off each band and add the bands up in units of their noise."""
     covered = count_coverage(detections.mask_boxes, detections.masks, image.shape) > 0
     total = np.zeros(image.shape, np.float32)
@@ -217,7 +179,7 @@ def collect_light(
         skies.append(sky)
         errors.append(error)
     n_at_least_one = np.maximum(n_good, 1)
-    return ImageLight(
+    return _Light(
         bands=tuple(skies),
         errors=tuple(errors),
         total=total / np.sqrt(n_at_least_one),
@@ -227,8 +189,31 @@ def collect_light(
     )
 
 
+def _significance(light: _Light, detections: Detections) -> np.ndarray:
+    """Return how far each source stands out of the sky, in standard deviations.
+
+    The bands, added in units of their noise, are smoothed with a point source
+    (`MATCHED_SIGMA_PX`), and the largest value within a pixel of the middle of the box is taken.
+    The noise is that of the smoothed sky outside of all masks.
+
+    NaN where there is no sky outside of the masks. The DESI Legacy Surveys find their sources so,
+    above 6 (Dey et al. 2019, AJ 157, 168, section 6.3).
+    """
+    smooth = ndimage.gaussian_filter(light.total, MATCHED_SIGMA_PX)
+    sky = smooth[light.is_sky]
+    if sky.size < LEAST_SKY_PX:
+        return np.full(len(detections), np.nan, np.float32)
+    level = np.median(sky)
+    noise = MAD_TO_SIGMA * np.median(np.abs(sky - level))
+    highest = ndimage.maximum_filter(smooth, 3)
+    middle = (detections.boxes[:, :2] + detections.boxes[:, 2:] - 1) / 2
+    y, x = np.clip(np.rint(middle).astype(int), 0, np.array(smooth.shape) - 1).T
+    height: np.ndarray = highest[y, x] - level
+    return (height / noise if noise > 0 else np.full(len(height), np.nan)).astype(np.float32)
+
+
 def _divide(
-    light: ImageLight, detections: Detections
+    light: _Light, detections: Detections
 ) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
     """Return the masks to measure in, and the share of the light that each pixel gives.
 
@@ -244,7 +229,7 @@ def _divide(
 
 
 def _measure_shapes(
-    table: QTable, members: np.ndarray, labels: np.ndarray, share: np.ndarray, light: ImageLight
+    table: QTable, members: np.ndarray, labels: np.ndarray, share: np.ndarray, light: _Light
 ) -> None:
     """Fill in centroids, ellipses and half-light radii of one layer of masks."""
     from photutils.segmentation import SegmentationImage, SourceCatalog
@@ -276,7 +261,7 @@ def _centroid_errors(
     x: np.ndarray,
     y: np.ndarray,
     data: np.ndarray,
-    light: ImageLight,
+    light: _Light,
     share: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ``sqrt(sum(error^2 (x - <x>)^2)) / sum(data)`` along both axes, NaN if undefined."""
@@ -300,7 +285,7 @@ def _measure_fluxes(
     members: np.ndarray,
     labels: np.ndarray,
     share: np.ndarray,
-    light: ImageLight,
+    light: _Light,
     image: SkyImage,
 ) -> None:
     """Fill in flux, magnitude and their errors of one layer of masks, band by band."""
@@ -369,7 +354,7 @@ def _fill_blends(table: QTable, detections: Detections, shape: tuple[int, int]) 
 
 
 def _pixel_flags(
-    image: SkyImage, detections: Detections, masks: Sequence[np.ndarray], light: ImageLight
+    image: SkyImage, detections: Detections, masks: Sequence[np.ndarray], light: _Light
 ) -> np.ndarray:
     """Return the flags that a look at the pixels of each mask tells."""
     flags = np.zeros(len(masks), np.int32)
