@@ -32,6 +32,7 @@ def test_weights_are_small_and_know_what_they_are(predictor):
     assert predictor.n_members == 5
     assert predictor.config.class_ids == (1, 2, 3, 4)
     assert predictor.pixel_scale_arcsec == pytest.approx(0.0396)
+    assert predictor.calibration.noise.levels[0].min() > 0
 
 
 def test_bright_objects_of_an_unseen_seed_are_classified(predictor, mocks):
