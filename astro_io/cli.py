@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from astro_io.errors import AstroError
+from astro_io.errors import AstroError, ConfigError
 
 Item = TypeVar("Item")
 
@@ -85,6 +85,27 @@ def add_common_arguments(
     volume.add_argument("--quiet", "-q", action="store_true", help="warnings and errors only")
     volume.add_argument("--verbose", "-v", action="store_true", help="say more")
     group.add_argument("--debug", action="store_true", help="show the full trace of an error")
+
+
+def check_fractions(args: argparse.Namespace, *names: str) -> None:
+    """Refuse flags that should lie between 0 and 1 and do not.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    *names : str
+        Attributes of it; None counts as not given.
+
+    Raises
+    ------
+    ConfigError
+        With the flag and what was given.
+    """
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and not 0.0 <= value <= 1.0:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag}: expected 0 to 1; found {value}.")
 
 
 def configure_logging(args: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from astro_io import cli
-from astro_io.errors import ConfigError, WeightsError
+from astro_io.errors import WeightsError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,9 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     cli.configure_logging(args)
-    for flag, value in (("--share", args.share), ("--min-score", args.min_score)):
-        if value is not None and not 0.0 <= value <= 1.0:
-            raise ConfigError(f"{flag}: expected 0 to 1; found {value}.")
+    cli.check_fractions(args, "share", "min_score")
     from dataclasses import replace
 
     from astro_io.provenance import provenance

@@ -42,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     cli.configure_logging(args)
-    if not 0.0 <= args.min_score < 1.0:
-        raise ConfigError(f"--min-score: expected 0 to 1; found {args.min_score}.")
+    cli.check_fractions(args, "min_score")
     from astro_io.dataset import open_dataset
     from astro_io.weights import resolve
     from astro_rcnn.score_fit import fit_scores, write_calibrated

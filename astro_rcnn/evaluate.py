@@ -102,10 +102,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 def _check_ranges(args: argparse.Namespace) -> None:
     """Refuse numbers that make no sense."""
-    for name in ("min_score", "operating_score"):
-        value, flag = getattr(args, name), name.replace("_", "-")
-        if not 0.0 <= value <= 1.0:
-            raise ConfigError(f"--{flag}: expected 0 to 1; found {value}.")
+    cli.check_fractions(args, "min_score", "operating_score")
     if args.min_score > args.operating_score:
         raise ConfigError(
             f"--min-score {args.min_score} is above --operating-score {args.operating_score}: "

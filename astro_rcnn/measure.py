@@ -26,7 +26,7 @@ from astro_rcnn.blends import (
     split_layers,
 )
 from astro_rcnn.detections import Detections
-from astro_rcnn.sky import GROWTH_PX, MAD_TO_SIGMA, BandSky, subtract_sky
+from astro_rcnn.sky import MAD_TO_SIGMA, BandSky, grow_masks, subtract_sky
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -161,14 +161,14 @@ def _collect_light(
     image: SkyImage, detections: Detections, gain_e: Sequence[float | None] | None
 ) -> _Light:
     """Take the sky off each band and add the bands up in units of their noise."""
-    covered = count_coverage(detections.mask_boxes, detections.masks, image.shape) > 0
+    around = grow_masks(count_coverage(detections.mask_boxes, detections.masks, image.shape) > 0)
     total = np.zeros(image.shape, np.float32)
     variance = np.zeros(image.shape, np.float32)
     n_good = np.zeros(image.shape, np.float32)
     skies, errors = [], []
     for band in range(len(image.bands)):
         bad = image.bad[..., band]
-        sky = subtract_sky(image.pixels[..., band], bad, covered)
+        sky = subtract_sky(image.pixels[..., band], bad, around)
         gain = None if gain_e is None else gain_e[band]
         error = sky.correlation * sky.sigma
         if gain is not None:
@@ -185,7 +185,7 @@ def _collect_light(
         total=total / np.sqrt(n_at_least_one),
         total_error=np.sqrt(variance / n_at_least_one),
         unusable=n_good == 0,
-        is_sky=(n_good > 0) & ~ndimage.binary_dilation(covered, iterations=GROWTH_PX),
+        is_sky=(n_good > 0) & ~around,
     )
 
 

@@ -44,7 +44,12 @@ class BandSky:
     correlation: float
 
 
-def subtract_sky(plane: np.ndarray, bad: np.ndarray, covered: np.ndarray) -> BandSky:
+def grow_masks(covered: np.ndarray) -> np.ndarray:
+    """Return the pixels within `GROWTH_PX` of sources: bool, shape (H, W)."""
+    return ndimage.binary_dilation(covered, iterations=GROWTH_PX)
+
+
+def subtract_sky(plane: np.ndarray, bad: np.ndarray, around: np.ndarray) -> BandSky:
     """Measure the sky of one band around the sources and take it off.
 
     Level and noise come from sigma-clipped statistics in a mesh of `SKY_BOX_PX`, interpolated;
@@ -56,15 +61,14 @@ def subtract_sky(plane: np.ndarray, bad: np.ndarray, covered: np.ndarray) -> Ban
         Flux of one band.
     bad : ndarray of bool, shape (H, W)
         Pixels without a usable value.
-    covered : ndarray of bool, shape (H, W)
-        Pixels of sources; grown by `GROWTH_PX` here.
+    around : ndarray of bool, shape (H, W)
+        Pixels of sources and around them (`grow_masks`): no sky.
 
     Returns
     -------
     BandSky
         With light 0 and sigma 1 if there is no good pixel at all.
     """
-    around = ndimage.binary_dilation(covered, iterations=GROWTH_PX)
     good = ~bad
     if not good.any():
         ones = np.ones(plane.shape, np.float32)
