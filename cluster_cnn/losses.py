@@ -77,8 +77,7 @@ def mixture_loss(truth, raw, *, n_components: int):
     log_det = ops.sum(ops.log(ops.sum(factors * diagonal, axis=-1)), axis=-1)
     log_density = log_det - 0.5 * ops.sum(ops.square(whitened), axis=-1) - 0.5 * p * _LOG_TWO_PI
     log_mixture = ops.logsumexp(log_weights + log_density, axis=-1)
-    log_floor = math.log(FLOOR) - p * math.log(2.0)
-    return -ops.logaddexp(log_mixture + math.log1p(-FLOOR), ops.full_like(log_mixture, log_floor))
+    return _with_floor(log_mixture, p)
 
 
 def bin_loss(truth, logits):
@@ -121,6 +120,8 @@ def class_loss(truth, logit):
 def gaussian_loss(truth, raw):
     """Negative log density of a Gaussian whose width the network predicts too.
 
+    As in `mixture_loss`, a uniform density of weight `FLOOR` over the scaled range belongs to it.
+
     Parameters
     ----------
     truth : tensor of float, shape (N, 1)
@@ -133,7 +134,14 @@ def gaussian_loss(truth, raw):
     """
     log_sigma = LOG_SCALE_BOUND * ops.tanh(raw[:, 1] / LOG_SCALE_BOUND)
     z = (truth[:, 0] - raw[:, 0]) * ops.exp(-log_sigma)
-    return 0.5 * ops.square(z) + log_sigma + 0.5 * _LOG_TWO_PI
+    log_density = -0.5 * ops.square(z) - log_sigma - 0.5 * _LOG_TWO_PI
+    return _with_floor(log_density, 1)
+
+
+def _with_floor(log_density, n_parameters: int):
+    """Return the negative log density with the uniform one of weight `FLOOR` added."""
+    log_floor = math.log(FLOOR) - n_parameters * math.log(2.0)
+    return -ops.logaddexp(log_density + math.log1p(-FLOOR), ops.full_like(log_density, log_floor))
 
 
 def _triangle_placing(p: int) -> np.ndarray:

@@ -76,3 +76,6 @@ def test_points_classes_and_visibility_by_hand():
     expected = 0.5 * (2.0 / sigma) ** 2 + math.log(sigma) + 0.5 * math.log(2 * math.pi)
     found = numbers(losses.gaussian_loss(np.array([[3.0]]), raw))[0]
     assert found == pytest.approx(expected, rel=1e-2)  # the bound of the width bends it a little
+    narrow = np.array([[0.9, -4.0]])
+    far_off = numbers(losses.gaussian_loss(np.array([[-0.9]]), narrow))[0]
+    assert far_off == pytest.approx(-math.log(losses.FLOOR / 2), rel=1e-4)
