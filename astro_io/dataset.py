@@ -299,7 +299,7 @@ def open_dataset(path: str | Path, **options: Any) -> SceneSource:
     """
     path = Path(path)
     if not path.exists():
-        raise InputNotFoundError(f"{path}: no such training set.")
+        raise InputNotFoundError(_no_such_set(path))
     if path.is_file() and path.suffix != ".json":
         return DatasetReader(path, **options)
     from astro_io.astro_rcnn_folder import AstroRcnnFolder, is_astro_rcnn_folder
@@ -316,10 +316,17 @@ def open_dataset(path: str | Path, **options: Any) -> SceneSource:
     )
 
 
+def _no_such_set(path: Path) -> str:
+    return (
+        f"{path}: no such training set. Check the path, or make it with simulate.fields or "
+        "simulate.clusters: the configurations say how, in their first lines."
+    )
+
+
 def _open_checked(path: Path) -> h5py.File:
     """Open a training set to read; explain what is wrong with it otherwise."""
     if not path.exists():
-        raise InputNotFoundError(f"{path}: no such training set.")
+        raise InputNotFoundError(_no_such_set(path))
     try:
         file = h5py.File(path, "r")
     except BlockingIOError as error:

@@ -7,7 +7,7 @@ of it stays a parameter (:mod:`astro_io.truth`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -108,6 +108,21 @@ class Scene:
     def __len__(self) -> int:
         """Return the number of sources."""
         return len(self.stamps)
+
+    def select(self, bands: Sequence[str]) -> Scene:
+        """Return the scene with these bands, in this order; the catalogue keeps all columns.
+
+        Raises
+        ------
+        ImageError
+            If a band is not in the image.
+        """
+        image = self.image.select(bands)
+        if self.truth == "mask":
+            return replace(self, image=image)
+        index = [self.image.bands.index(band) for band in bands]
+        stamps = tuple(Stamp(s.box, s.pixels[..., index]) for s in self.stamps)
+        return replace(self, image=image, stamps=stamps)
 
     @property
     def name(self) -> str:

@@ -198,7 +198,10 @@ def resolve(name_or_path: str | Path) -> tuple[Path, WeightsEntry | None]:
     if path.is_dir():
         return _resolve_run(path)
     if len(path.parts) > 1 or path.suffix in _PATH_SUFFIXES:
-        raise InputNotFoundError(f"{path}: no such weights file. Check --weights.")
+        raise InputNotFoundError(
+            f"{path}: no such weights file or run folder. "
+            "Check the path, or train it first; python -m astro_io.weights lists the names."
+        )
     close = difflib.get_close_matches(str(name_or_path), entries, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else "."
     raise WeightsError(

@@ -21,6 +21,12 @@ from astro_rcnn.checkpoint import load_model_state
 _AVERAGE = "_average"
 
 
+def holds_averages(checkpoint: Path) -> bool:
+    """Return whether a checkpoint holds moving averages: those packed without optimiser do not."""
+    with h5py.File(checkpoint, "r") as file:
+        return any(name.endswith(_AVERAGE) for name in file.get("optimizer", ()))
+
+
 def load_averaged(model: keras.Model, checkpoint: Path) -> int:
     """Fill a network with the averaged weights of a checkpoint.
 
@@ -44,7 +50,7 @@ def load_averaged(model: keras.Model, checkpoint: Path) -> int:
     with h5py.File(checkpoint, "r") as file:
         averages = {
             name.split("|", 1)[1].removesuffix(_AVERAGE): dataset[()]
-            for name, dataset in file["optimizer"].items()
+            for name, dataset in file.get("optimizer", {}).items()
             if name.endswith(_AVERAGE)
         }
     variables = {v.path.replace("/", "_"): v for v in model.weights}

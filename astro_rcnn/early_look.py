@@ -38,10 +38,12 @@ class EarlyLook(keras.callbacks.Callback):
         self.detector: Detector | None = None
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        """Detect and draw."""
+        """Detect and draw; nothing where no crop holds a source."""
         if self.detector is None or self.detector.model is not self.model:
             self.detector = Detector(self.model)
         self.crops = self.crops or self._choose()
+        if not self.crops:
+            return
         found = [self.detector.detect_prepared(crop["image"][None])[0] for crop in self.crops]
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"epoch_{epoch + 1:04d}.png"

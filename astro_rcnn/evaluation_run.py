@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from astro_io.cli import progress
 from astro_io.errors import OutputExistsError
 from astro_io.image import SkyImage
 from astro_io.provenance import provenance
-from astro_io.scene import SceneSource
+from astro_io.scene import Scene, SceneSource
+from astro_rcnn.config import ANY_BAND
 from astro_rcnn.cutout_figure import SUBJECTS, CutoutGallery
 from astro_rcnn.detections import Detections
 from astro_rcnn.evaluation import Detect, Evaluation, SceneScorer
 from astro_rcnn.example_figure import write_example
 from astro_rcnn.figures import write_figures
 from astro_rcnn.scorecard import plain
-from astro_rcnn.scoring import Columns, ScoringSettings
+from astro_rcnn.scoring import Columns, ScoringSettings, magnitude_band
 from astro_rcnn.sep_baseline import SepSettings
 from astro_rcnn.tiled import AnyDetector, detect_tiled
 
@@ -45,19 +47,35 @@ MEANINGS = {
 """Descriptions of the columns that do not speak for themselves."""
 
 
+def as_seen_by(bands: Sequence[str], scene: Scene, band: str | None = None) -> Scene:
+    """Return a scene with the one band that a network for any band is shown.
+
+    Parameters
+    ----------
+    bands : sequence of str
+        Of the network; unless they are `ANY_BAND` the scene stays as it is.
+    scene : Scene
+    band : str, optional
+        As of `magnitude_band`.
+    """
+    if tuple(bands) != ANY_BAND:
+        return scene
+    return scene.select((magnitude_band(scene.image.bands, band),))
+
+
 def detect_with(detector: AnyDetector, *, tile: int = 512, overlap: int = 64) -> Detect:
     """Return a function that runs a detector on a SkyImage as ``detect`` does.
 
     Parameters
     ----------
     detector : Detector
-        Its bands are chosen from the image by name.
+        Its bands are chosen from the image by name; for any band, the image has one.
     tile, overlap : int
         Side of a tile and least overlap in pixels; tile 0 takes images whole.
     """
 
     def detect(image: SkyImage) -> Detections:
-        chosen = image.select(detector.bands)
+        chosen = image if detector.bands == ANY_BAND else image.select(detector.bands)
         return detect_tiled(chosen, detector, tile=tile, overlap=overlap)[0]
 
     return detect
@@ -117,7 +135,7 @@ def score_dataset(
         for name, subject in SUBJECTS.items()
     }
     for i in progress(range(n_images), description="images", total=n_images, unit="image"):
-        scored = scorer.add(dataset[i])
+        scored = scorer.add(as_seen_by(detector.bands, dataset[i], settings.band))
         for gallery in galleries.values():
             gallery.add(scored)
         if i < n_examples:

@@ -12,7 +12,7 @@ from astro_io.weights import ENTRY_SUFFIX, WeightsEntry, add_entry, file_sha256
 from astro_rcnn.calibration import shift_score
 from astro_rcnn.detector import Detector
 from astro_rcnn.evaluation import evaluate_scenes
-from astro_rcnn.evaluation_run import detect_with
+from astro_rcnn.evaluation_run import as_seen_by, detect_with
 from astro_rcnn.scoring import ScoringSettings
 from astro_rcnn.weights_file import copy_with_settings, read_weights
 
@@ -61,7 +61,8 @@ def fit_scores(
     """
     stored, _, _ = read_weights(weights)
     detector = Detector.load(weights, min_confidence=min_score, temperature=1.0)
-    evaluation = evaluate_scenes(detect_with(detector), scenes, settings, with_coco=False)
+    seen = (as_seen_by(detector.bands, scene, settings.band) for scene in scenes)
+    evaluation = evaluate_scenes(detect_with(detector), seen, settings, with_coco=False)
     found = evaluation.metrics["calibration"]
     plain_score = shift_score(stored.min_confidence, 1.0 / stored.temperature)
     temperature = float(found["temperature"])

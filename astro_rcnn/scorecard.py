@@ -17,6 +17,15 @@ PAPER_SCORES: dict[str, tuple[float | None, ...]] = {
 }
 """Burke et al. 2019, table 1, in the order of `COLUMNS`."""
 
+PAPER_DEEP_SCORES: dict[str, tuple[float | None, ...]] = {
+    "star": (None, 52.0, None, None, None, None),
+    "galaxy": (None, 7.6, None, None, None, None),
+}
+"""Burke et al. 2019, its field of a deep exposure, in the order of `COLUMNS`."""
+
+DEEP_PRESET = "decam-deep"
+"""The preset of `simulate.fields` that stands for that field."""
+
 PAPER_PRECISION_AT_RECALL_80 = {"star": 92.0, "galaxy": 98.0, "combined": None}
 PAPER_CONFUSION = {"0.5": ((585, 39), (78, 6302)), "0.75": ((330, 68), (333, 6273))}
 
@@ -100,10 +109,14 @@ def _precision_table(metrics: Mapping[str, Any]) -> str:
         " " * 26 + "".join(f"{name:>8}" for name in (*COLUMNS, "P@R80")),
     ]
     at_80 = metrics["precision_at_recall_80"]
+    is_deep = metrics.get("dataset_attributes", {}).get("preset") == DEEP_PRESET
     for name, published in PAPER_SCORES.items():
         ours = [metrics["paper"][name][column] for column in COLUMNS]
         lines.append(_row(name, [*ours, at_80.get(name)]))
-        lines.append(_row("  paper", [*published, PAPER_PRECISION_AT_RECALL_80[name]]))
+        if not is_deep:
+            lines.append(_row("  paper", [*published, PAPER_PRECISION_AT_RECALL_80[name]]))
+        elif name in PAPER_DEEP_SCORES:
+            lines.append(_row("  paper, deep field", [*PAPER_DEEP_SCORES[name], None]))
     for name, row in metrics.get("coco", {}).items():
         lines.append(_row(f"{name}, COCO way", [row[column] for column in COLUMNS]))
     return "\n".join(lines)

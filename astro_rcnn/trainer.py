@@ -24,7 +24,7 @@ from astro_io.run_folder import (
     refuse_existing_run,
     remove_run,
 )
-from astro_rcnn.averaging import load_averaged, recalibrate_batch_norm
+from astro_rcnn.averaging import holds_averages, load_averaged, recalibrate_batch_norm
 from astro_rcnn.checkpoint import load_model_state, load_optimizer_state, remove_later
 from astro_rcnn.config import OptimizerConfig, StageConfig, TrainConfig
 from astro_rcnn.data import TrainingSequence
@@ -208,9 +208,17 @@ def _prepare_folder(run: Run) -> None:
 
 def _finish(run: Run) -> None:
     """Make the weights of the newest checkpoint the result."""
-    newest = latest_checkpoint(run.output / CHECKPOINTS)
-    if newest is not None and run.config.optimizer.ema_momentum > 0:
-        finish_average(run.config, run.training, newest, run.weights)
+    newest = latest_checkpoint(run.output / CHECKPOINTS) or run.start
+    if newest is not None:
+        wants_average = run.config.optimizer.ema_momentum > 0
+        if wants_average and holds_averages(newest[0]):
+            finish_average(run.config, run.training, newest, run.weights)
+        elif newest == run.start or not run.weights.exists():  # no epoch wrote them
+            if wants_average:
+                log.warning("the checkpoint was packed without averages: its weights as they are")
+            model = build_model(run.config.model, run.config.targets, seed=run.config.seed)
+            load_model_state(model, newest[0])
+            write_weights(model, run.weights, run.config, newest[1])
     write_entry(run.config, run.weights, run.output)
 
 

@@ -106,7 +106,7 @@ def test_unknown_name_lists_what_there_is(folder):
 
 @pytest.mark.parametrize("path", ["some/where.h5", "gone.weights.h5"])
 def test_path_that_does_not_exist_is_not_taken_for_a_name(folder, path):
-    with pytest.raises(InputNotFoundError, match="no such weights file. Check --weights"):
+    with pytest.raises(InputNotFoundError, match="no such weights file or run folder"):
         resolve(path)
 
 

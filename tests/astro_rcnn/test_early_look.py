@@ -71,6 +71,17 @@ def test_the_callback_draws_after_each_epoch(sequence, tmp_path):
     assert len(look.crops) == 2 and all(crop["gt_class_ids"].any() for crop in look.crops)
 
 
+def test_there_is_no_picture_where_no_crop_holds_a_source(tmp_path):
+    path = write_blobs(tmp_path / "empty.h5", 1, n_sources=0)
+    empty = TrainingSequence(
+        path, bands=("g", "r", "z"), size=64, batch_size=1, normalization="asinh", threads=0
+    )
+    look = EarlyLook(tmp_path, empty, n_crops=2)
+    look.set_model(build_model(TINY_MODEL))
+    look.on_epoch_end(0)
+    assert not (tmp_path / "looks").exists()
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 def test_pictures_do_not_depend_on_the_unit(scale, rng):
     image = rng.normal(0, 1, (32, 32, 3)).astype(np.float32)

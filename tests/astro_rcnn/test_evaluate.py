@@ -148,6 +148,27 @@ def test_an_earlier_result_is_not_replaced_unasked(dataset, loader, tmp_path, ca
     assert evaluate.main([*arguments, "--overwrite", "--examples", "0"]) == 0
 
 
+def test_weights_for_any_band_are_scored_on_one(dataset, tmp_path, monkeypatch):
+    class OneBand(TruthTeller):
+        bands = ("any",)
+
+        def detect(self, pixels, **options):
+            assert pixels.shape[-1] == 1
+            return super().detect(pixels, **options)
+
+    class Load:
+        @staticmethod
+        def load(weights, **overrides):
+            return OneBand([scene.select(("z",)) for scene in open_dataset(dataset)])
+
+    put_in_place_of_the_network(Load, monkeypatch)
+    arguments = ["--dataset", str(dataset), "--output", str(tmp_path), "-q", "--examples", "0"]
+    assert evaluate.main([*arguments, "--band", "z"]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["paper"]["combined"]["AP"] == 100
+    assert metrics["settings"]["band"] == "z"
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [

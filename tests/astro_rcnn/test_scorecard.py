@@ -85,3 +85,12 @@ def test_table_lines_fit_a_terminal_and_leave_out_what_is_missing():
 def test_headline_is_one_line():
     line = headline(metrics())
     assert line == ("2 images, 4 stars, 0 galaxies: star AP 48.6 AP50 86.8, galaxy AP - AP50 -")
+
+
+def test_a_deep_field_stands_beside_the_deep_field_of_the_paper():
+    lines = scorecard(metrics(dataset_attributes={"preset": "decam-deep"})).splitlines()
+    found = [line.split() for line in lines if "paper, deep field" in line]
+    assert found == [
+        ["paper,", "deep", "field", "-", "52.0", "-", "-", "-", "-", "-"],
+        ["paper,", "deep", "field", "-", "7.6", "-", "-", "-", "-", "-"],
+    ]

@@ -183,6 +183,21 @@ def test_a_run_goes_on_elsewhere_from_weights_alone(straight, tmp_path):
     np.testing.assert_allclose(averages, whole, atol=0.02)  # began at the weights, not at zero
 
 
+@pytest.mark.parametrize("option", [{}, {"finish": True}])
+def test_a_finished_run_ends_elsewhere_from_weights_alone(straight, tmp_path, caplog, option):
+    """Without averages, the weights of the newest checkpoint are the result as they are."""
+    config, output = straight
+    packed = tmp_path / "packed"
+    arguments = ["config.toml", "--output", str(output)]
+    assert command([*arguments, "--pack", str(packed), "--pack-weights-only"]) == 0
+    weights = run(config, tmp_path / "run", resume_from=str(packed), **option)
+    assert "packed without averages" in caplog.text
+    model = build_model(config.model)
+    load_model_state(model, latest_checkpoint(output / "checkpoints")[0])
+    kernel = np.asarray(named_variables(model)["mrcnn_mask/kernel"])
+    np.testing.assert_allclose(read_weights(weights)[1]["mrcnn_mask/kernel"], kernel, rtol=1e-3)
+
+
 def stop_after_epoch(patch: pytest.MonkeyPatch, epoch: int) -> None:
     """Interrupt as control-C does, once the files of an epoch are written."""
     from astro_rcnn import recorder
