@@ -230,7 +230,7 @@ class DataConfig:
     mask_rule : {"peak", "isophote"}
         Peak fraction (the paper) or isophote.
     cache_mb, workers : int
-        Memory for decoded scenes; loading processes (0: none).
+        Memory for decoded scenes; loading threads (0: none).
     """
 
     training: tuple[str, ...] = ()

@@ -187,10 +187,12 @@ def _timed(function: Callable[[int], object], n: int) -> tuple[float, float]:
 
 # === the parent ===
 
+TIMED = ("cold", "pipeline", "step", "together")
+
 HEADER = (
-    "| network | precision | crops | parameters | first step s | batch: s (CPU) | "
-    "step: s (CPU) | both: s (CPU) | images/s | batch / step, CPU | 512 px: s (CPU) | peak MB |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    "| network | precision | crops | parameters | first step s | "
+    "batch, scenes read anew: s (CPU) | batch: s (CPU) | step: s (CPU) | both: s (CPU) | images/s | batch / step, CPU | 512 px: s (CPU) | peak MB |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -206,7 +208,7 @@ def as_row(row: dict[str, Any]) -> str:
     cells = [
         f"{row['network']} | {row['precision']} | {row['batch']} of {row['crop']} px",
         f"{row['parameters']:,} | {row['first_s']:.0f}",
-        *(f"{row[key][0]:.3f} ({row[key][1]:.3f})" for key in ("pipeline", "step", "together")),
+        *(f"{row[key][0]:.3f} ({row[key][1]:.3f})" for key in TIMED),
         f"{row['batch'] / row['together'][0]:.2f}",
         f"{row['pipeline'][1] / row['step'][1]:.3f}",
         f"{row['inference'][0]:.3f} ({row['inference'][1]:.3f}) | {row['peak_mb']:.0f}",

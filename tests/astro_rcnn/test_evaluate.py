@@ -175,6 +175,7 @@ def test_weights_for_any_band_are_scored_on_one(dataset, tmp_path, monkeypatch):
         (["--min-score", "1.5"], "--min-score: expected 0 to 1; found 1.5"),
         (["--min-score", "0.7"], "--min-score 0.7 is above --operating-score 0.5"),
         (["--limit", "0"], "--limit: expected at least 1; found 0"),
+        (["--examples", "-1"], "--examples: expected at least 0; found -1"),
         (["--max-detections", "0"], "--max-detections: expected at least 1; found 0"),
         (["--sep-threshold", "0"], "--sep-threshold: expected above 0; found 0.0"),
         (["--band", "i"], "--band i: expected one of g, r, z"),
