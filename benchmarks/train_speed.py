@@ -191,7 +191,8 @@ TIMED = ("cold", "pipeline", "step", "together")
 
 HEADER = (
     "| network | precision | crops | parameters | first step s | "
-    "batch, scenes read anew: s (CPU) | batch: s (CPU) | step: s (CPU) | both: s (CPU) | images/s | batch / step, CPU | 512 px: s (CPU) | peak MB |\n"
+    "batch, scenes read anew: s (CPU) | batch: s (CPU) | step: s (CPU) | "
+    "both: s (CPU) | images/s | batch / step, CPU | 512 px: s (CPU) | peak MB |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
