@@ -104,6 +104,7 @@ def evaluate(
     estimates, known = estimate_all(predictor, source, truth, within=settings.within)
     metrics: dict[str, Any] = {
         "parameters": _scores(names, truth, estimates),
+        "best": _best_scores(names, truth, estimates),
         "classes": evaluation.class_scores(
             truth.is_cluster, estimates.p_cluster, estimates.entropy
         ),
@@ -112,6 +113,7 @@ def evaluate(
     }
     if known is not None:
         metrics[f"parameters_{KNOWN}_known"] = _scores(names, truth, known)
+        metrics[f"best_{KNOWN}_known"] = _best_scores(names, truth, known)
     if settings.has_baseline:
         metrics["baseline"] = score_baselines(source, names, truth, settings)
         metrics["below_baseline"] = _compare(metrics)
@@ -257,6 +259,10 @@ def _scores(names: Sequence[str], truth: Truth, estimates: Estimates) -> dict[st
     )
 
 
+def _best_scores(names: Sequence[str], truth: Truth, estimates: Estimates) -> dict[str, Any]:
+    return evaluation.parameter_scores(names, truth.parameters, estimates.best, None, truth.snr)
+
+
 def _visibility(truth: Truth, estimates: Estimates) -> dict[str, float]:
     with np.errstate(divide="ignore"):
         log_snr = np.where(truth.is_cluster, np.log10(np.maximum(truth.snr, 1e-9)), np.nan)
@@ -334,6 +340,7 @@ def _write(
             if item is not None:
                 for q, level in enumerate(("p16", "p50", "p84")):
                     table[f"{name}{label}_{level}"] = item.quantiles[:, p, q].astype(np.float32)
+                table[f"{name}{label}_best"] = item.best[:, p].astype(np.float32)
     table["p_cluster"] = estimates.p_cluster.astype(np.float32)
     table["strangeness"] = estimates.distance.astype(np.float32)
     write_catalog(output / TABLE_FILE, table, overwrite=True)

@@ -13,6 +13,9 @@ from cluster_cnn.noise import NoiseWatch
 from cluster_cnn.predictor import PROBABILITIES, Estimates, Predictor
 from cluster_cnn.tasks import ColumnNote
 
+BEST = "best"
+"""Ending of the column of the most probable value, all parameters together."""
+
 SUFFIXES = tuple(f"p{round(100 * p)}" for p in PROBABILITIES)
 """Endings of the columns of a parameter: p16, p50, p84."""
 
@@ -69,6 +72,7 @@ class ParameterTask:
             unit, meaning = PARAMETER_MEANINGS[name]
             for p, suffix in zip(PROBABILITIES, SUFFIXES, strict=True):
                 notes[f"{name}_{suffix}"] = ColumnNote(unit, f"{meaning}: {100 * p:.0f} % level")
+            notes[f"{name}_{BEST}"] = ColumnNote(unit, f"{meaning}: where all are most probable")
         for first, second in self._pairs():
             notes[f"corr_{first}_{second}"] = ColumnNote(
                 "", f"correlation of {first} and {second} in the posterior"
@@ -107,6 +111,7 @@ class ParameterTask:
             for p, name in enumerate(self.names)
             for q, suffix in enumerate(SUFFIXES)
         }
+        values.update({f"{name}_{BEST}": estimates.best[:, p] for p, name in enumerate(self.names)})
         for first, second in self._pairs():
             i, j = self.names.index(first), self.names.index(second)
             values[f"corr_{first}_{second}"] = estimates.correlations[:, i, j]

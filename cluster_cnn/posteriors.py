@@ -7,10 +7,11 @@ quantiles, means, covariances (the age-extinction-mass degeneracy) and random dr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import logsumexp, ndtr, softmax
 
 _BISECTIONS = 40
 """Halvings of a parameter's range in the search for a quantile: to 1e-12 of it."""
@@ -19,6 +20,11 @@ _LEAST_MASS = 1e-6
 """A mixture with less probability than this inside the range is not renormalised to it."""
 
 _LEAST_DRAWS = 20
+
+_PEAK_DRAWS = 400
+"""Where to begin the climb to a peak: it must hold some 1 in 400 of the probability."""
+
+_CLIMBS = 30
 
 _LEAST_SHARE = 1e-9
 """A variance shrinks to no less than this share of itself when a parameter becomes known."""
@@ -43,7 +49,16 @@ class Posterior(Protocol):
         """Return the covariances, shape (N, P, P)."""
 
     def sample(self, rng: np.random.Generator, n_draws: int) -> np.ndarray:
-        """Return draws, shape (N, n_draws, P)."""
+        """Return draws, shape (N, n_draws, P).
+
+        All clusters share the random numbers, so that none depends on its neighbours.
+        """
+
+    def log_density(self, values: np.ndarray) -> np.ndarray:
+        """Return logarithms of the joint density, but for a constant: (N, D, P) to (N, D)."""
+
+    def climb(self, values: np.ndarray) -> np.ndarray:
+        """Return points nearer to a peak of the joint density than these, (N, P)."""
 
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends of the trained range, each of shape (P,)."""
@@ -114,13 +129,29 @@ class MixturePosterior:
     def sample(self, rng: np.random.Generator, n_draws: int) -> np.ndarray:
         """Return draws from the whole mixtures, shape (N, n_draws, P); also outside the range."""
         n, _, p = self.means.shape
-        chosen = (rng.random((n, n_draws, 1)) > np.cumsum(self.weights, axis=1)[:, None]).sum(-1)
+        chosen = (rng.random((1, n_draws, 1)) > np.cumsum(self.weights, axis=1)[:, None]).sum(-1)
         chosen = np.minimum(chosen, self.weights.shape[1] - 1)
         row = np.arange(n)[:, None]
         values, vectors = np.linalg.eigh(self.covariances)
         factors = (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])[row, chosen]
-        draws = np.einsum("ndpq,ndq->ndp", factors, rng.standard_normal((n, n_draws, p)))
+        draws = np.einsum("ndpq,dq->ndp", factors, rng.standard_normal((n_draws, p)))
         return draws + self.means[row, chosen]
+
+    def log_density(self, values: np.ndarray) -> np.ndarray:
+        """Return logarithms of the joint density, but for a constant: (N, D, P) to (N, D)."""
+        return logsumexp(self._log_parts(values), axis=2)
+
+    def climb(self, values: np.ndarray) -> np.ndarray:
+        """Take one step of the fixed point iteration for modes of Gaussian mixtures.
+
+        References
+        ----------
+        Carreira-Perpinan 2000, IEEE Trans. PAMI 22, 1318.
+        """
+        share = softmax(self._log_parts(values[:, None])[:, 0], axis=1)
+        precision = np.einsum("nk,nkpq->npq", share, self._precisions)
+        target = np.einsum("nk,nkpq,nkq->np", share, self._precisions, self.means)
+        return np.linalg.solve(precision, target[..., None])[..., 0]
 
     def given(self, place: int, values: np.ndarray) -> MixturePosterior:
         """Return the mixtures of the other parameters where one is known.
@@ -171,6 +202,22 @@ class MixturePosterior:
         """Return the mixtures of some clusters."""
         parts = (self.weights[chosen], self.means[chosen], self.covariances[chosen])
         return MixturePosterior(*parts, self.low, self.high)
+
+    @cached_property
+    def _precisions(self) -> np.ndarray:
+        """Inverses of the covariances, shape (N, K, P, P)."""
+        return np.linalg.inv(self.covariances)
+
+    def _log_parts(self, values: np.ndarray) -> np.ndarray:
+        """Return the logarithm of each Gaussian's share of the density: (N, D, P) to (N, D, K)."""
+        with np.errstate(divide="ignore"):
+            height = np.log(self.weights) + 0.5 * np.linalg.slogdet(self._precisions)[1]
+        parts = []
+        for k in range(self.weights.shape[1]):  # a loop saves memory
+            offset = values - self.means[:, None, k]
+            squared = np.einsum("ndp,npq,ndq->nd", offset, self._precisions[:, k], offset)
+            parts.append(height[:, None, k] - 0.5 * squared)
+        return np.stack(parts, axis=2)
 
     def _inside(self, values: np.ndarray) -> np.ndarray:
         """Return the cumulative probability at `values` (N, P, Q) inside the range."""
@@ -283,18 +330,38 @@ class GridPosterior:
         draws = np.empty((len(self), n_draws, len(self.edges)))
         for grid, group in zip(self.grids, self.places, strict=True):
             cumulative = np.cumsum(grid.reshape(len(self), -1), axis=1)
+            levels, places = rng.random(n_draws), rng.random((len(group), n_draws))
             for n in range(len(self)):
-                level = rng.random(n_draws) * cumulative[n, -1]
+                level = levels * cumulative[n, -1]
                 index = np.minimum(np.searchsorted(cumulative[n], level), cumulative.shape[1] - 1)
-                for place, i in zip(group, np.unravel_index(index, grid.shape[1:]), strict=True):
+                bins = np.unravel_index(index, grid.shape[1:])
+                for place, i, share in zip(group, bins, places, strict=True):
                     edge = self.edges[place]
-                    draws[n, :, place] = edge[i] + rng.random(n_draws) * (edge[i + 1] - edge[i])
+                    draws[n, :, place] = edge[i] + share * (edge[i + 1] - edge[i])
         return draws
+
+    def log_density(self, values: np.ndarray) -> np.ndarray:
+        """Return logarithms of the probabilities of the bins: (N, D, P) to (N, D)."""
+        row = np.arange(len(self))[:, None]
+        total = np.zeros(values.shape[:2])
+        with np.errstate(divide="ignore"):
+            for grid, group in zip(self.grids, self.places, strict=True):
+                total += np.log(grid[(row, *(self._bins(values[..., p], p) for p in group))])
+        return total
+
+    def climb(self, values: np.ndarray) -> np.ndarray:
+        """Return the centres of the bins that hold these points, (N, P)."""
+        columns = [self._centers[p][self._bins(values[:, p], p)] for p in range(len(self.edges))]
+        return np.stack(columns, axis=1)
+
+    def _bins(self, values: np.ndarray, place: int) -> np.ndarray:
+        """Return the numbers of the bins of one parameter that hold these values."""
+        edges = self.edges[place]
+        return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
 
     def given(self, place: int, values: np.ndarray) -> GridPosterior:
         """Return the grids of the other parameters, in the bin of the one that is known."""
-        edges = self.edges[place]
-        index = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+        index = self._bins(values, place)
         grids, places = [], []
         for grid, group in zip(self.grids, self.places, strict=True):
             if place in group:
@@ -345,10 +412,8 @@ def quantiles_within(
         Where hardly any draw falls into the box, those of all draws moved to its sides.
     """
     levels = np.broadcast_to(levels, (len(low), np.shape(levels)[-1]))
-    rng = np.random.default_rng(seed)
-    draws = posterior.sample(rng, n_draws)
-    ends = posterior.limits()
-    low, high = np.maximum(low, ends[0]), np.minimum(high, ends[1])
+    draws = posterior.sample(np.random.default_rng(seed), n_draws)
+    low, high = _box_within(posterior, low, high)
     inside = ((draws >= low) & (draws <= high)).all(axis=2)
     is_outside = inside.sum(axis=1) < _LEAST_DRAWS
     inside[is_outside] = True
@@ -358,6 +423,49 @@ def quantiles_within(
     above = np.minimum(below + 1, (inside.sum(axis=1) - 1)[:, None, None])
     first, second = (np.take_along_axis(draws, index, axis=1) for index in (below, above))
     return np.moveaxis(first + (second - first) * (place - below), 1, 2)
+
+
+def peaks(posterior: Posterior, low: np.ndarray, high: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Return where the joint densities are highest inside a box.
+
+    With priors as flat as those of the training sets this is the point of maximum likelihood:
+    unlike medians it is not drawn towards the middle of the range, and its parameters belong
+    together.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Of P parameters of N clusters.
+    low, high : ndarray of float, shape (P,)
+        Sides of the box, as of `quantiles_within`.
+    seed : int
+        Of the draws of which the densest begins the climb.
+
+    Returns
+    -------
+    ndarray of float, shape (N, P)
+    """
+    low, high = _box_within(posterior, low, high)
+    draws = posterior.sample(np.random.default_rng(seed), _PEAK_DRAWS)
+    inside = ((draws >= low) & (draws <= high)).all(axis=2)
+    inside[~inside.any(axis=1)] = True
+    draws = np.clip(draws, low, high)
+    density = np.where(inside, posterior.log_density(draws), -np.inf)
+    row = np.arange(len(draws))
+    start = draws[row, density.argmax(axis=1)]
+    top = start
+    for _ in range(_CLIMBS):
+        top = np.clip(posterior.climb(top), low, high)
+    is_higher = np.diff(posterior.log_density(np.stack([start, top], axis=1)), axis=1) >= 0
+    return np.where(is_higher, top, start)
+
+
+def _box_within(
+    posterior: Posterior, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sides of a box, cut to the trained range."""
+    ends = posterior.limits()
+    return np.maximum(low, ends[0]), np.minimum(high, ends[1])
 
 
 def correlation(covariance: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ DEFAULT_WEIGHTS = {"parameters": "cluster-phat", "classes": "classes-phangs"}
 
 DESCRIPTION = """\
 Measure star-cluster candidates on mosaics: one row a candidate, with all columns of the input.
-Weights for parameters give log_age, log_mass, av, log_radius (each _p16, _p50, _p84), their
+Weights for parameters give log_age, log_mass, av, log_radius (each _p16, _p50, _p84, _best), their
 correlations, p_cluster, log_snr; weights for classes (--task classes) give p_class_1 to p_class_4,
 class, p_cluster, entropy, and pictures of each class beside the table. Doubts stand in flags.
 

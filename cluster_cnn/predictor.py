@@ -25,7 +25,7 @@ from cluster_cnn.heads import (
 from cluster_cnn.model import FEATURES, build_model, with_features
 from cluster_cnn.noise import quiet_noise
 from cluster_cnn.normalise import StampScale, normalise_stamps
-from cluster_cnn.posteriors import Posterior, correlation, quantiles_within
+from cluster_cnn.posteriors import Posterior, correlation, peaks, quantiles_within
 from cluster_cnn.weights_file import Weights, assign_strictly, read_weights
 
 PROBABILITIES = (0.16, 0.5, 0.84)
@@ -47,6 +47,8 @@ class Estimates:
         The P parameters.
     quantiles : ndarray of float, shape (N, P, 3)
         At `PROBABILITIES`, calibrated.
+    best : ndarray of float, shape (N, P)
+        Where the joint density is highest, see `cluster_cnn.posteriors.peaks`.
     correlations : ndarray of float, shape (N, P, P)
         Between parameters, in the network's own posterior.
     p_cluster : ndarray of float, shape (N,)
@@ -69,6 +71,7 @@ class Estimates:
 
     names: tuple[str, ...]
     quantiles: np.ndarray
+    best: np.ndarray
     correlations: np.ndarray
     p_cluster: np.ndarray
     entropy: np.ndarray
@@ -287,10 +290,10 @@ class Predictor:
         n = len(outputs[FEATURES])
         levels = self.calibration.parameter_levels(np.array(PROBABILITIES))
         box = self._box(within)
-        quantiles = _quantiles(posterior, levels, box)
+        quantiles, best = _quantiles(posterior, levels, box), _best(posterior, box)
         correlations = correlation(posterior.covariance())
         if known and n:
-            self._apply_known(posterior, quantiles, correlations, known, box)
+            self._apply_known(posterior, quantiles, best, correlations, known, box)
         p_cluster = self._p_cluster(outputs, n)
         log_snr, error = self._visibility(outputs, n)
         distance = self.calibration.distance(outputs[FEATURES].astype(np.float64))
@@ -298,6 +301,7 @@ class Predictor:
         return Estimates(
             names=self.config.parameter_names,
             quantiles=quantiles,
+            best=best,
             correlations=correlations,
             p_cluster=p_cluster,
             entropy=binary_entropy(p_cluster),
@@ -314,6 +318,7 @@ class Predictor:
         self,
         posterior: Posterior,
         quantiles: np.ndarray,
+        best: np.ndarray,
         correlations: np.ndarray,
         known: Mapping[str, np.ndarray],
         box: np.ndarray | None,
@@ -329,6 +334,8 @@ class Predictor:
         inner = correlation(where_known.covariance())
         quantiles[rows[:, None], rest] = answer[rows]
         quantiles[rows, place] = values[rows, None]
+        best[rows[:, None], rest] = _best(where_known, rest_box)[rows]
+        best[rows, place] = values[rows]
         correlations[rows] = np.eye(quantiles.shape[1])
         correlations[rows[:, None, None], rest[:, None], rest] = inner[rows]
 
@@ -400,10 +407,20 @@ def _quantiles(posterior: Posterior, levels: np.ndarray, box: np.ndarray | None)
     if box is None or not np.isfinite(box).any() or not len(posterior):
         return posterior.quantiles(levels)
     parts = [
-        quantiles_within(posterior.rows(slice(first, first + _BOX_BATCH)), levels, *box, seed=first)
+        quantiles_within(posterior.rows(slice(first, first + _BOX_BATCH)), levels, *box)
         for first in range(0, len(posterior), _BOX_BATCH)
     ]
     return np.concatenate(parts)
+
+
+def _best(posterior: Posterior, box: np.ndarray | None) -> np.ndarray:
+    n_parameters = len(posterior.limits()[0])
+    low, high = np.array([[-np.inf], [np.inf]]) * np.ones(n_parameters) if box is None else box
+    parts = [
+        peaks(posterior.rows(slice(first, first + _BOX_BATCH)), low, high)
+        for first in range(0, len(posterior), _BOX_BATCH)
+    ]
+    return np.concatenate(parts) if parts else np.zeros((0, n_parameters))
 
 
 def _part_of(known: Mapping[str, np.ndarray] | None, part: slice) -> dict[str, np.ndarray] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cluster_cnn.evaluation import COMPACT_ARCSEC
+from cluster_cnn.evaluation import COMPACT_ARCSEC, improvement
 from cluster_cnn.metrics import largest_bias
 
 BASELINES = {
@@ -24,7 +24,7 @@ OLDEST = 9.5
 def scorecard(metrics: Mapping[str, Any]) -> str:
     """Return Markdown tables: parameters beside the baseline, then age and mass in cells."""
     blocks = [_overall(metrics)]
-    for key, title in _variants(metrics):
+    for key, _, title in _estimators(metrics):
         blocks.append(f"{title}: bias and scatter of log age; of log mass (dex)")
         blocks.append(age_mass_table(metrics[key]))
         small = {n: item["compact"] for n, item in metrics[key].items() if "compact" in item}
@@ -74,6 +74,17 @@ def _variants(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("parameters", "extinction unknown"), *known]
 
 
+def _estimators(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return block, key of the baseline's case and title of medians and most probable points."""
+    found = []
+    for key, title in _variants(metrics):
+        best = key.replace("parameters", "best")
+        found.append((key, key, title))
+        if best in metrics:
+            found.append((best, key, f"most probable point, {title}"))
+    return found
+
+
 def _overall(metrics: Mapping[str, Any]) -> str:
     rows = [
         ["", "bias", "scatter", "rmse", "68 % interval holds", "S/N > 20: scatter"]
@@ -81,11 +92,11 @@ def _overall(metrics: Mapping[str, Any]) -> str:
         + ["largest bias of a cell to 3 Gyr", f'up to {COMPACT_ARCSEC:g}": scatter', "bias"],
     ]
     rows.append(["---"] * len(rows[0]))
-    for key, title in _variants(metrics):
-        for name, item in metrics[key].items():
+    for block, key, title in _estimators(metrics):
+        for name, item in metrics[block].items():
             if key.endswith("known") and name == "av":
                 continue
-            rows.append([f"{name}, {title}", *_own(item), *_beside(metrics, key, name)])
+            rows.append([f"{name}, {title}", *_own(item), *_beside(metrics, key, name, item)])
             rows[-1] += [_plain(largest_bias(item.get("by_age_mass") or [], oldest=OLDEST), 3)]
             small = item.get("compact", {})
             cells = small.get("by_age_mass") or []
@@ -100,18 +111,19 @@ def _own(item: Mapping[str, Any]) -> list[str]:
         _signed(item["bias"], 3),
         _plain(item["scatter"], 3),
         _plain(item["rmse"], 3),
-        f"{100 * item['coverage68']:.1f} %",
+        f"{100 * item['coverage68']:.1f} %" if "coverage68" in item else "-",
         _plain(item["bright"]["scatter"], 3),
     ]
 
 
-def _beside(metrics: Mapping[str, Any], key: str, name: str) -> list[str]:
-    """Return the scatter of both baselines, and by how much the network's is below it."""
+def _beside(metrics: Mapping[str, Any], key: str, name: str, item: Mapping[str, Any]) -> list[str]:
+    """Return the scatter of each baseline, and by how much ours is below it."""
     cells = []
     for label in _baselines(metrics):
         full = label + ("_av_known" if key.endswith("known") else "")
-        other = metrics.get("baseline", {}).get(full, {}).get(name, {}).get("scatter")
-        below = metrics.get("below_baseline", {}).get(full, {}).get(name)
+        theirs = metrics.get("baseline", {}).get(full, {})
+        other = theirs.get(name, {}).get("scatter")
+        below = improvement({name: item}, theirs).get(name)
         cells += [_plain(other, 3), "-" if below is None else f"{below:.0f} %"]
     return cells
 

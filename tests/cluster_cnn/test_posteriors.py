@@ -9,6 +9,7 @@ from cluster_cnn.posteriors import (
     GridPosterior,
     MixturePosterior,
     correlation,
+    peaks,
     quantiles_within,
 )
 
@@ -152,3 +153,36 @@ def test_no_clusters_are_no_rows():
     empty = MixturePosterior(np.ones((0, 1)), np.zeros((0, 1, 2)), np.zeros((0, 1, 2, 2)), *WIDE)
     assert len(empty) == 0 and empty.quantiles(np.array([0.5])).shape == (0, 2, 1)
     assert empty.given(0, np.empty(0)).mean().shape == (0, 1)
+
+
+NOTHING = np.full(2, -np.inf), np.full(2, np.inf)
+
+
+def test_the_peak_of_a_mixture_is_that_of_its_higher_part():
+    # Heights are 0.4 / 1 and 0.6 / 16: the lighter part is the higher one, and alone at its place.
+    means = np.array([[[0.0, 0.0], [40.0, 8.0]]])
+    covariances = np.stack([np.eye(2), 16.0 * np.eye(2)])[None]
+    posterior = MixturePosterior(np.array([[0.4, 0.6]]), means, covariances, *WIDE)
+    np.testing.assert_allclose(peaks(posterior, *NOTHING), [[0.0, 0.0]], atol=1e-6)
+    # Two equal Gaussians closer than two sigma have one peak, half-way.
+    means = np.array([[[0.0, 0.0], [1.0, 0.0]]])
+    near = MixturePosterior(np.full((1, 2), 0.5), means, np.tile(np.eye(2), (1, 2, 1, 1)), *WIDE)
+    np.testing.assert_allclose(peaks(near, *NOTHING), [[0.5, 0.0]], atol=1e-3)
+
+
+def test_a_peak_keeps_to_the_box_and_to_the_trained_range():
+    box = np.array([2.0, -np.inf]), np.array([3.0, np.inf])
+    inside = peaks(one_gaussian(covariance=np.eye(2)), *box)
+    np.testing.assert_allclose(inside, [[2.0, 2.0]], atol=1e-6)
+    cut = one_gaussian((-9.0, 0.0), np.eye(2), (np.array([-1.0, -50]), np.array([50.0, 50])))
+    assert peaks(cut, *NOTHING)[0, 0] == -1.0
+    far = np.array([40.0, 40.0]), np.array([41.0, 41.0])
+    np.testing.assert_array_equal(peaks(one_gaussian(), *far), [[40.0, 40.0]])
+
+
+def test_the_peak_of_a_grid_is_the_middle_of_its_fullest_bin():
+    places = np.full(3, -np.inf), np.full(3, np.inf)
+    np.testing.assert_allclose(peaks(grid(), *places), [[1.5, 0.5, 25.0]])
+    box = np.array([0.0, 1.0, 10.0]), np.array([1.0, 3.0, 30.0])
+    found = peaks(grid(), *box)[0]
+    assert found[0] == 0.5 and found[1] in (1.5, 2.5) and found[2] == 25.0

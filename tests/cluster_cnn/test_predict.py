@@ -55,6 +55,8 @@ def test_the_table_holds_what_the_network_says_of_each_stamp(weights, field, tmp
         for q, level in enumerate(("p16", "p50", "p84")):
             values = np.asarray(result[f"{name}_{level}"])
             np.testing.assert_allclose(values, expected.quantiles[:, p, q], atol=1e-4)
+        best = np.asarray(result[f"{name}_best"])
+        np.testing.assert_allclose(best, expected.best[:, p], atol=1e-3)
     np.testing.assert_allclose(result["p_cluster"], expected.p_cluster, atol=1e-5)
     assert (np.asarray(result["flags"]) & ~int(CandidateFlag.OUT_OF_RANGE | 128) == 0).all()
     assert result.meta["task"] == "parameters" and len(result.meta["weights_sha256"]) == 64
@@ -67,9 +69,10 @@ def test_known_parameters_are_kept_and_change_the_others(weights, field, tmp_pat
     predictor = Predictor.load(weights)
     free = predictor.predict(stamps)
     told = predictor.predict(stamps, known={"log_radius": np.array([-0.5] * 5 + [np.nan])})
-    assert (told.quantiles[:5, 1] == -0.5).all()
+    assert (told.quantiles[:5, 1] == -0.5).all() and (told.best[:5, 1] == -0.5).all()
+    np.testing.assert_array_equal(told.best[5], free.best[5])
     np.testing.assert_array_equal(told.quantiles[5], free.quantiles[5])
-    assert (told.quantiles[:5, 0, 0] < told.quantiles[:5, 0, 2]).all()
+    assert (told.quantiles[:5, 0, 0] <= told.quantiles[:5, 0, 2]).all()
     assert np.abs(told.quantiles[:5, 0] - free.quantiles[:5, 0]).max() > 1e-4
     np.testing.assert_allclose(told.correlations[0], np.eye(2), atol=1e-12)
 
@@ -84,6 +87,8 @@ def test_ranges_that_are_known_bound_the_results(weights, field, tmp_path):
     for level in ("p16", "p50", "p84"):
         values = np.asarray(result[f"log_mass_{level}"])
         assert (values >= 2.9).all() and (values <= 3.1).all()
+    best = np.asarray(result["log_mass_best"])
+    assert (best >= 2.9).all() and (best <= 3.1).all()
     assert result.meta["within"] == {"log_mass": [2.9, 3.1]}
     wide = Predictor.load(weights).predict(stamps, within={"log_mass": (0.0, 9.0)})
     assert wide.quantiles[:, 0].min() >= 2 and wide.quantiles[:, 0].max() <= 4, "as trained"
