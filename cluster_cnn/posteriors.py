@@ -151,7 +151,7 @@ class MixturePosterior:
         share = softmax(self._log_parts(values[:, None])[:, 0], axis=1)
         precision = np.einsum("nk,nkpq->npq", share, self._precisions)
         target = np.einsum("nk,nkpq,nkq->np", share, self._precisions, self.means)
-        return np.linalg.solve(precision, target[..., None])[..., 0]
+        return np.einsum("npq,nq->np", _inverse(precision), target)
 
     def given(self, place: int, values: np.ndarray) -> MixturePosterior:
         """Return the mixtures of the other parameters where one is known.
@@ -206,7 +206,7 @@ class MixturePosterior:
     @cached_property
     def _precisions(self) -> np.ndarray:
         """Inverses of the covariances, shape (N, K, P, P)."""
-        return np.linalg.inv(self.covariances)
+        return _inverse(self.covariances)
 
     def _log_parts(self, values: np.ndarray) -> np.ndarray:
         """Return the logarithm of each Gaussian's share of the density: (N, D, P) to (N, D, K)."""
@@ -458,6 +458,13 @@ def peaks(posterior: Posterior, low: np.ndarray, high: np.ndarray, *, seed: int 
         top = np.clip(posterior.climb(top), low, high)
     is_higher = np.diff(posterior.log_density(np.stack([start, top], axis=1)), axis=1) >= 0
     return np.where(is_higher, top, start)
+
+
+def _inverse(matrices: np.ndarray) -> np.ndarray:
+    """Invert covariances, (..., P, P), also those without width in some direction."""
+    scale = np.sqrt(np.diagonal(matrices, axis1=-2, axis2=-1))
+    product = scale[..., :, None] * scale[..., None, :]
+    return np.linalg.inv(matrices / product + _LEAST_SHARE * np.eye(scale.shape[-1])) / product
 
 
 def _box_within(

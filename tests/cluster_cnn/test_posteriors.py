@@ -186,3 +186,9 @@ def test_the_peak_of_a_grid_is_the_middle_of_its_fullest_bin():
     box = np.array([0.0, 1.0, 10.0]), np.array([1.0, 3.0, 30.0])
     found = peaks(grid(), *box)[0]
     assert found[0] == 0.5 and found[1] in (1.5, 2.5) and found[2] == 25.0
+
+
+def test_a_gaussian_without_width_in_a_direction_has_a_peak():
+    line = one_gaussian(covariance=((1e6, 1e3), (1e3, 1.0)))
+    assert np.isfinite(peaks(line, *NOTHING)).all()
+    assert np.isfinite(peaks(line.given(1, np.array([3.0])), *(side[:1] for side in NOTHING))).all()
