@@ -195,7 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = [name for name in names if name != "av"]
     head = ["", *(part for name in shown for part in (f"{name}: bias / scatter", "shift"))]
     lines = [head, ["---"] * len(head)]
-    plain, ages = None, None
+    plain, clusters = None, None
     settings = {**cases(args.preset, args.isochrones), **dict.fromkeys(DISTORTIONS, ())}
     for case, changes in settings.items():
         stamps, truth = simulate_case(
@@ -207,9 +207,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             distort=DISTORTIONS.get(case),
         )
         told = predictor.predict(stamps, known={"av": truth["av"]}, batch_size=BATCH).medians
+        drawn = np.stack([truth[name] for name in shown])
         if plain is None:
-            plain, ages = told, truth["log_age"]
-        is_paired = np.array_equal(truth["log_age"], ages)
+            plain, clusters = told, drawn
+        is_paired = np.array_equal(drawn, clusters)
         lines.append(rows_of_case(case, told, names, truth, plain if is_paired else None))
         if case == "plain":
             free = predictor.predict(stamps, batch_size=BATCH).medians
