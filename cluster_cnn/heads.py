@@ -46,7 +46,7 @@ def build_outputs(x, config: ModelConfig, *, seed: int) -> dict:
             name=name,
             kernel_initializer=keras.initializers.GlorotUniform(next(seeds)),
             bias_initializer=_spread_means(config, next(seeds))
-            if name == "parameters"
+            if name == "parameters" and config.head == "mixture"
             else "zeros",
         )(x)
         for name, size in output_sizes(config).items()

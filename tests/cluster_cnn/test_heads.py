@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cluster_stamps import tiny_model
 
+from astro_io.config import load_config
 from cluster_cnn import heads, losses
+from cluster_cnn.config import TrainConfig
+from cluster_cnn.model import build_model
 
 VALUES = np.array([[3.0, -0.5], [2.0, -1.0], [np.nan, np.nan]])
 IS_CLUSTER = np.array([True, True, False])
@@ -116,3 +120,10 @@ def test_views_of_bins_are_averaged_probabilities():
     joined = heads.join_views(config, views)
     np.testing.assert_allclose(np.exp(joined["log_snr"]), [[0.7, 0.3]])
     assert heads.join_views(config, views[:1])["log_snr"] is views[0]["log_snr"]
+
+
+@pytest.mark.parametrize("name", ["cluster_phat", "cluster_phat3", "cluster_paper1"])
+def test_the_shipped_configurations_can_be_built(name):
+    path = Path(__file__).resolve().parents[2] / "configs" / f"{name}.toml"
+    model = build_model(load_config(TrainConfig, path).model)
+    assert "parameters" in model.output_names
