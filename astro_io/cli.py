@@ -108,6 +108,27 @@ def check_fractions(args: argparse.Namespace, *names: str) -> None:
             raise ConfigError(f"--{flag}: expected 0 to 1; found {value}.")
 
 
+def check_at_least(args: argparse.Namespace, **least: float) -> None:
+    """Refuse flags that are too small.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+    **least : float
+        The smallest value of each attribute; None counts as not given.
+
+    Raises
+    ------
+    ConfigError
+        With the flag and what was given.
+    """
+    for name, smallest in least.items():
+        value = getattr(args, name)
+        if value is not None and value < smallest:
+            flag = name.replace("_", "-")
+            raise ConfigError(f"--{flag}: expected at least {smallest}; found {value}.")
+
+
 def configure_logging(args: argparse.Namespace) -> None:
     """Send the log of our packages to stderr, as loud as the flags say.
 

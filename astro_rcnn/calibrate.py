@@ -43,8 +43,9 @@ def _main(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     cli.configure_logging(args)
     cli.check_fractions(args, "min_score")
-    if args.limit is not None and args.limit < 1:
-        raise ConfigError(f"--limit: expected at least 1; found {args.limit}.")
+    if args.min_score == 1:
+        raise ConfigError("--min-score: expected below 1; found 1: no detection would be left.")
+    cli.check_at_least(args, limit=1)
     from astro_io.dataset import open_dataset
     from astro_io.weights import resolve
     from astro_rcnn.score_fit import fit_scores, write_calibrated

@@ -110,14 +110,7 @@ def _check_ranges(args: argparse.Namespace) -> None:
         )
     if args.sep_threshold <= 0:
         raise ConfigError(f"--sep-threshold: expected above 0; found {args.sep_threshold}.")
-    for name in ("examples", "min_snr", "overlap"):
-        value, flag = getattr(args, name), name.replace("_", "-")
-        if value < 0:
-            raise ConfigError(f"--{flag}: expected at least 0; found {value}.")
-    for name in ("limit", "max_detections"):
-        value, flag = getattr(args, name), name.replace("_", "-")
-        if value is not None and value < 1:
-            raise ConfigError(f"--{flag}: expected at least 1; found {value}.")
+    cli.check_at_least(args, examples=0, min_snr=0, overlap=0, limit=1, max_detections=1)
 
 
 if __name__ == "__main__":

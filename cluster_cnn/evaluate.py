@@ -8,8 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from astro_io.cli import DONE, add_common_arguments, configure_logging, new_parser, run, summary
-from astro_io.errors import ConfigError
+from astro_io.cli import (
+    DONE,
+    add_common_arguments,
+    check_at_least,
+    configure_logging,
+    new_parser,
+    run,
+    summary,
+)
 from cluster_cnn.arguments import add_within
 
 DEFAULT_WEIGHTS = "cluster-phat"
@@ -35,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     configure_logging(args)
-    if args.limit is not None and args.limit < 1:
-        raise ConfigError(f"--limit: expected at least 1; found {args.limit}.")
+    check_at_least(args, limit=1)
     from cluster_cnn.tasks import task_of_weights
 
     module, _, name = TASKS[task_of_weights(args.weights)].partition(":")

@@ -425,7 +425,7 @@ def quantiles_within(
     return np.moveaxis(first + (second - first) * (place - below), 1, 2)
 
 
-def peaks(posterior: Posterior, low: np.ndarray, high: np.ndarray, *, seed: int = 0) -> np.ndarray:
+def peaks(posterior: Posterior, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return where the joint densities are highest inside a box.
 
     With priors as flat as those of the training sets this is the point of maximum likelihood:
@@ -438,15 +438,13 @@ def peaks(posterior: Posterior, low: np.ndarray, high: np.ndarray, *, seed: int 
         Of P parameters of N clusters.
     low, high : ndarray of float, shape (P,)
         Sides of the box, as of `quantiles_within`.
-    seed : int
-        Of the draws of which the densest begins the climb.
 
     Returns
     -------
     ndarray of float, shape (N, P)
     """
     low, high = _box_within(posterior, low, high)
-    draws = posterior.sample(np.random.default_rng(seed), _PEAK_DRAWS)
+    draws = posterior.sample(np.random.default_rng(0), _PEAK_DRAWS)
     inside = ((draws >= low) & (draws <= high)).all(axis=2)
     inside[~inside.any(axis=1)] = True
     draws = np.clip(draws, low, high)

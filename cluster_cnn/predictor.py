@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -406,21 +406,23 @@ def _width_factor(levels: np.ndarray) -> float:
 def _quantiles(posterior: Posterior, levels: np.ndarray, box: np.ndarray | None) -> np.ndarray:
     if box is None or not np.isfinite(box).any() or not len(posterior):
         return posterior.quantiles(levels)
-    parts = [
-        quantiles_within(posterior.rows(slice(first, first + _BOX_BATCH)), levels, *box)
-        for first in range(0, len(posterior), _BOX_BATCH)
-    ]
-    return np.concatenate(parts)
+    return _in_batches(posterior, lambda part: quantiles_within(part, levels, *box))
 
 
 def _best(posterior: Posterior, box: np.ndarray | None) -> np.ndarray:
     n_parameters = len(posterior.limits()[0])
     low, high = np.array([[-np.inf], [np.inf]]) * np.ones(n_parameters) if box is None else box
-    parts = [
-        peaks(posterior.rows(slice(first, first + _BOX_BATCH)), low, high)
-        for first in range(0, len(posterior), _BOX_BATCH)
-    ]
-    return np.concatenate(parts) if parts else np.zeros((0, n_parameters))
+    if not len(posterior):
+        return np.zeros((0, n_parameters))
+    return _in_batches(posterior, lambda part: peaks(part, low, high))
+
+
+def _in_batches(posterior: Posterior, answer: Callable[[Posterior], np.ndarray]) -> np.ndarray:
+    """Return what a function that draws says of all clusters, some at a time."""
+    firsts = range(0, len(posterior), _BOX_BATCH)
+    return np.concatenate(
+        [answer(posterior.rows(slice(first, first + _BOX_BATCH))) for first in firsts]
+    )
 
 
 def _part_of(known: Mapping[str, np.ndarray] | None, part: slice) -> dict[str, np.ndarray] | None:

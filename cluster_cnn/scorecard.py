@@ -24,7 +24,7 @@ OLDEST = 9.5
 def scorecard(metrics: Mapping[str, Any]) -> str:
     """Return Markdown tables: parameters beside the baseline, then age and mass in cells."""
     blocks = [_overall(metrics)]
-    for key, _, title in _estimators(metrics):
+    for key, title in _estimators(metrics):
         blocks.append(f"{title}: bias and scatter of log age; of log mass (dex)")
         blocks.append(age_mass_table(metrics[key]))
         small = {n: item["compact"] for n, item in metrics[key].items() if "compact" in item}
@@ -74,14 +74,14 @@ def _variants(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("parameters", "extinction unknown"), *known]
 
 
-def _estimators(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return block, key of the baseline's case and title of medians and most probable points."""
+def _estimators(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return key and title of the scores of medians and of most probable points."""
     found = []
     for key, title in _variants(metrics):
         best = key.replace("parameters", "best")
-        found.append((key, key, title))
+        found.append((key, title))
         if best in metrics:
-            found.append((best, key, f"most probable point, {title}"))
+            found.append((best, f"most probable point, {title}"))
     return found
 
 
@@ -92,8 +92,8 @@ def _overall(metrics: Mapping[str, Any]) -> str:
         + ["largest bias of a cell to 3 Gyr", f'up to {COMPACT_ARCSEC:g}": scatter', "bias"],
     ]
     rows.append(["---"] * len(rows[0]))
-    for block, key, title in _estimators(metrics):
-        for name, item in metrics[block].items():
+    for key, title in _estimators(metrics):
+        for name, item in metrics[key].items():
             if key.endswith("known") and name == "av":
                 continue
             rows.append([f"{name}, {title}", *_own(item), *_beside(metrics, key, name, item)])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from astro_io.cli import (
     DONE,
     add_common_arguments,
+    check_at_least,
     configure_logging,
     new_parser,
     progress,
@@ -103,10 +104,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
     args = build_parser().parse_args(argv)
     configure_logging(args)
-    for name, least in (("n", 1), ("workers", 1), ("seed", 0), ("avoid_radius", 0)):
-        if getattr(args, name) < least:
-            flag = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{flag}: expected at least {least}; found {getattr(args, name)}.")
+    check_at_least(args, n=1, workers=1, seed=0, avoid_radius=0)
     config = load_preset(args.preset, tuple(args.overrides))
     path = output_path(args.output)
     start = time.perf_counter()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from astro_io.cli import (
     DONE,
     add_common_arguments,
+    check_at_least,
     configure_logging,
     new_parser,
     progress,
@@ -88,9 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     configure_logging(args)
-    for name, least in (("n", 0), ("workers", 1), ("seed", 0), ("first", 0)):
-        if getattr(args, name) < least:
-            raise ConfigError(f"--{name}: expected at least {least}; found {getattr(args, name)}.")
+    check_at_least(args, n=0, workers=1, seed=0, first=0)
     config = load_preset(args.preset, tuple(args.overrides))
     path = output_path(args.output, args.format)
     start = time.perf_counter()

@@ -19,6 +19,7 @@ from astro_io.cli import (
     DONE,
     SOME_FAILED,
     add_common_arguments,
+    check_at_least,
     configure_logging,
     new_parser,
     progress,
@@ -138,9 +139,7 @@ def _write_fields(
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """Check the arguments and return the settings of the campaign."""
-    for name, least in (("n", 1), ("workers", 1), ("threads", 1), ("seed", 0)):
-        if getattr(args, name) < least:
-            raise ConfigError(f"--{name}: expected at least {least}; found {getattr(args, name)}.")
+    check_at_least(args, n=1, workers=1, threads=1, seed=0)
     if not 0 < args.fov < 5:
         raise ConfigError(f"--fov: expected 0 to 5 degrees; found {args.fov}.")
     bands = tuple(args.bands.split(","))
