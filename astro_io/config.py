@@ -97,6 +97,32 @@ def config_from_dict(cls: type[Config], values: Mapping[str, Any], *, where: str
     return _build(cls, values, _Place(where, (), {}))
 
 
+def override_config(config: Config, overrides: Sequence[str]) -> Config:
+    """Change settings of a configuration that is already built, with the checks of `load_config`.
+
+    Parameters
+    ----------
+    config : dataclass instance
+    overrides : sequence of str
+        As of `load_config`.
+
+    Returns
+    -------
+    Config
+        A changed copy.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, or a value has the wrong type or range.
+    """
+    values = config_to_dict(config)
+    origins: dict[str, str] = {}
+    for item in overrides:
+        _apply_override(values, item, origins)
+    return _build(type(config), values, _Place("settings", (), origins))
+
+
 def dump_config(config: Any) -> str:
     """Return a configuration as TOML text that `load_config` reads back.
 

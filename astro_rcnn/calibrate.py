@@ -5,7 +5,7 @@
 Detects in images with known truth, which should be neither of the training nor of the test set,
 finds the temperature that makes the scores come true as often as they say, and writes the same
 weights with it, and the record that the registry needs. The least score moves along, so that the
-same detections pass.
+same detections pass. ``--set`` changes settings on the way, such as the limits on proposals.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--min-score", type=float, default=0.05, metavar="S", help=least)
     snr = "leave truth of lower S/N out of account (default %(default)s: none)"
     add("--min-snr", type=float, default=0.0, metavar="S", help=snr)
+    change = "change a setting of the network, for example max_detections=500; repeatable"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=change)
     cli.add_common_arguments(parser, output="folder for weights and record", seed=None)
     return parser
 
@@ -46,16 +48,20 @@ def _main(argv: Sequence[str] | None) -> int:
     if args.min_score == 1:
         raise ConfigError("--min-score: expected below 1; found 1: no detection would be left.")
     cli.check_at_least(args, limit=1)
+    from astro_io.config import override_config
     from astro_io.dataset import open_dataset
     from astro_io.weights import resolve
     from astro_rcnn.score_fit import fit_scores, write_calibrated
     from astro_rcnn.scoring import ScoringSettings
+    from astro_rcnn.weights_file import read_weights
 
     path, entry = resolve(str(args.weights))
+    model = override_config(read_weights(path)[0], args.set)
     dataset = open_dataset(args.dataset)
     n_images = len(dataset) if args.limit is None else min(args.limit, len(dataset))
     fit = fit_scores(
         path,
+        model,
         (dataset[i] for i in cli.progress(range(n_images), unit="image")),
         ScoringSettings(truth_min_snr=args.min_snr),
         min_score=args.min_score,
@@ -65,6 +71,7 @@ def _main(argv: Sequence[str] | None) -> int:
     written = write_calibrated(
         path,
         args.output,
+        model,
         fit,
         entry=entry,
         facts={"dataset": args.dataset.name, "n_images": n_images},

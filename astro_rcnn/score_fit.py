@@ -10,11 +10,12 @@ from typing import Any
 from astro_io.scene import Scene
 from astro_io.weights import ENTRY_SUFFIX, WeightsEntry, add_entry, file_sha256
 from astro_rcnn.calibration import shift_score
+from astro_rcnn.config import ModelConfig
 from astro_rcnn.detector import Detector
 from astro_rcnn.evaluation import evaluate_scenes
 from astro_rcnn.evaluation_run import as_seen_by, detect_with
 from astro_rcnn.scoring import ScoringSettings
-from astro_rcnn.weights_file import copy_with_settings, read_weights
+from astro_rcnn.weights_file import copy_with_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +43,21 @@ class ScoreFit:
 
 
 def fit_scores(
-    weights: Path, scenes: Iterable[Scene], settings: ScoringSettings, *, min_score: float
+    weights: Path,
+    model: ModelConfig,
+    scenes: Iterable[Scene],
+    settings: ScoringSettings,
+    *,
+    min_score: float,
 ) -> ScoreFit:
     """Detect in scenes with truth and fit the temperature.
 
     Parameters
     ----------
     weights : Path
-        One of our weights files; its own temperature is put aside.
+        One of our weights files.
+    model : ModelConfig
+        Settings to use it with; the temperature among them is put aside.
     scenes : iterable of Scene
     settings : ScoringSettings
     min_score : float
@@ -58,20 +66,24 @@ def fit_scores(
     Returns
     -------
     ScoreFit
+
+    Raises
+    ------
+    WeightsError
+        If the file does not fit the settings.
     """
-    stored, _, _ = read_weights(weights)
-    detector = Detector.load(weights, min_confidence=min_score, temperature=1.0)
+    detector = Detector.load(weights, config=model, min_confidence=min_score, temperature=1.0)
     seen = (as_seen_by(detector.bands, scene, settings.band) for scene in scenes)
     evaluation = evaluate_scenes(detect_with(detector), seen, settings, with_coco=False)
     found = evaluation.metrics["calibration"]
-    plain_score = shift_score(stored.min_confidence, 1.0 / stored.temperature)
+    plain_score = shift_score(model.min_confidence, 1.0 / model.temperature)
     temperature = float(found["temperature"])
     return ScoreFit(
         temperature=round(temperature, 4),
         error_before=float(found["expected_error"]),
         error_after=float(found["expected_error_with_temperature"]),
         n=int(found["n"].sum()),
-        min_confidence_before=stored.min_confidence,
+        min_confidence_before=model.min_confidence,
         min_confidence=round(shift_score(plain_score, temperature), 4),
     )
 
@@ -79,6 +91,7 @@ def fit_scores(
 def write_calibrated(
     weights: Path,
     folder: Path,
+    model: ModelConfig,
     fit: ScoreFit,
     *,
     entry: WeightsEntry | None,
@@ -92,6 +105,8 @@ def write_calibrated(
     weights : Path
     folder : Path
         Made if it is not there.
+    model : ModelConfig
+        Settings that `fit` was made with; they are written.
     fit : ScoreFit
     entry : WeightsEntry or None
         What is known about the weights; None: no record is written.
@@ -104,13 +119,12 @@ def write_calibrated(
     Path
         The new file.
     """
-    settings, _, _ = read_weights(weights)
-    changed = replace(settings, temperature=fit.temperature, min_confidence=fit.min_confidence)
+    changed = replace(model, temperature=fit.temperature, min_confidence=fit.min_confidence)
     path = folder / weights.name
     calibration = {"calibration": {**asdict(fit), **facts}}
     copy_with_settings(weights, path, changed, calibration, overwrite=overwrite)
     if entry is not None:
-        _write_entry(entry, path, fit)
+        _write_entry(replace(entry, bands=model.bands), path, fit)
     return path
 
 

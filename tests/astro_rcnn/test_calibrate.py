@@ -75,6 +75,22 @@ def test_results_are_not_overwritten_by_accident(run, capsys):
     assert "exists. Pass --overwrite" in capsys.readouterr().err
 
 
+def test_settings_are_changed_on_the_way(run, tmp_path):
+    arguments, _ = run
+    options = ["-q", "--min-score", "0", "--set", "max_detections=3"]
+    assert calibrate.main([*arguments, str(tmp_path), *options]) == 0
+    settings, _, metadata = read_weights(tmp_path / "tiny.weights.h5")
+    assert settings.max_detections == 3 and metadata["calibration"]["n"] <= 6
+
+
+def test_settings_that_the_weights_do_not_fit_are_refused(run, tmp_path, capsys):
+    arguments, _ = run
+    assert calibrate.main([*arguments, str(tmp_path), "-q", "--set", "fpn_width=17"]) != 0
+    assert calibrate.main([*arguments, str(tmp_path), "-q", "--set", "max_detection=1"]) == 2
+    assert "max_detections" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_to_fit_is_said(weights, tmp_path, capsys):
     dataset = write_blobs(tmp_path / "set.h5", 1)
     arguments = ["--weights", str(weights), "--dataset", str(dataset), "--output", str(tmp_path)]
