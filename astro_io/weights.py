@@ -370,6 +370,13 @@ def _main(argv: Sequence[str] | None) -> int:
         help="copy a training run's weights and record into --folder",
     )
     parser.add_argument(
+        "--scores",
+        action="append",
+        default=[],
+        metavar="TITLE=metrics.json",
+        help="put what evaluate measured into the record of the one NAME; repeatable",
+    )
+    parser.add_argument(
         "--write-cards", action="store_true", help="write NAME.md for each entry of --folder"
     )
     parser.add_argument(
@@ -386,10 +393,15 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def _act(args: argparse.Namespace) -> int:
-    from astro_io.weights_cards import add_trained, write_cards
+    from astro_io.weights_cards import add_scores, add_trained, write_cards
 
     folder = args.folder or own_folder()
-    for name in args.names:
+    if args.scores:
+        if len(args.names) != 1:
+            raise ConfigError(f"--scores: expected one NAME, found {len(args.names)}.")
+        for item in args.scores:
+            summary(add_scores(args.names[0], item, folder))
+    for name in () if args.scores else args.names:
         path, entry = resolve(name)
         summary(f"{name}: {path} SHA-256 {entry.sha256 if entry else file_sha256(path)}")
     if args.add:

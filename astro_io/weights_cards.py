@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from astro_io.atomic import atomic_path
-from astro_io.errors import InputNotFoundError, WeightsError
+from astro_io.errors import ConfigError, InputNotFoundError, WeightsError
 from astro_io.weights import REGISTRY_FILE, WeightsEntry, add_entry, file_sha256, read_registry
 
 
@@ -122,6 +124,59 @@ def add_trained(record: str | Path, folder: str | Path) -> str:
             shutil.copyfile(file, part)
     add_entry(entry, folder / REGISTRY_FILE)
     return entry.name
+
+
+def add_scores(name: str, item: str, folder: str | Path) -> str:
+    """Put the scores of an evaluation into the record of the weights that it scored.
+
+    Parameters
+    ----------
+    name : str
+        Of the weights.
+    item : str
+        ``"TITLE=PATH"``: heading of the row, and a ``metrics.json`` with ``scores``.
+    folder : str or Path
+        With the registry.
+
+    Returns
+    -------
+    str
+        What was done, in one line.
+
+    Raises
+    ------
+    ConfigError
+        If `item` has no title or no path.
+    InputNotFoundError
+        If the file does not exist.
+    WeightsError
+        If the name is unknown, the file has no scores, or they are of other weights.
+    """
+    title, _, place = item.rpartition("=")
+    if not title or not place:
+        raise ConfigError(f"--scores {item}: expected TITLE=path of a metrics.json.")
+    path, registry_path = Path(place), Path(folder) / REGISTRY_FILE
+    entries = read_registry(registry_path)
+    if name not in entries:
+        raise WeightsError(f"{registry_path}: no weights '{name}'. Add them first (--add).")
+    if not path.is_file():
+        raise InputNotFoundError(f"{path}: no such file. Run the evaluate command first.")
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        scores, sha256 = dict(metrics["scores"]), metrics["weights_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{path}: expected 'scores' and 'weights_sha256', as evaluate writes them ({error}). "
+            "Evaluate again."
+        ) from error
+    entry = entries[name]
+    if sha256 != entry.sha256:
+        raise WeightsError(
+            f"{path}: scores of weights {sha256[:8]}…, but {name} is {entry.sha256[:8]}…. "
+            "Evaluate these weights."
+        )
+    add_entry(replace(entry, scores={**entry.scores, title: scores}), registry_path)
+    return f"{name}: {len(scores)} scores under '{title}'"
 
 
 def _score_lines(scores: Mapping[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from astro_rcnn.detections import Detections
 from astro_rcnn.evaluation import Detect, Evaluation, SceneScorer
 from astro_rcnn.example_figure import write_example
 from astro_rcnn.figures import write_figures
-from astro_rcnn.scorecard import plain
+from astro_rcnn.scorecard import card_scores, plain
 from astro_rcnn.scoring import Columns, ScoringSettings, magnitude_band
 from astro_rcnn.sep_baseline import SepSettings
 from astro_rcnn.tiled import AnyDetector, detect_tiled
@@ -142,11 +142,14 @@ def score_dataset(
             path = output / f"example_{i}.png"
             write_example(scored, path, operating_score=settings.operating_score)
     evaluation = scorer.result()
+    facts_of_detector = detector.describe()
     evaluation.metrics.update(
         {
             **(facts or {}),
-            "weights": detector.describe()["weights"],
-            "detector": detector.describe(),
+            "scores": card_scores(evaluation.metrics),
+            "weights": facts_of_detector["weights"],
+            "weights_sha256": facts_of_detector["weights_sha256"],
+            "detector": facts_of_detector,
             "dataset_attributes": {
                 key: dataset.attributes[key]
                 for key in ("preset", "seed")

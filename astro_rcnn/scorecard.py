@@ -92,6 +92,30 @@ def headline(metrics: Mapping[str, Any]) -> str:
     )
 
 
+def card_scores(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scores that a model card shows, per cent to one decimal, by name.
+
+    Parameters
+    ----------
+    metrics : mapping
+        Content of ``metrics.json``.
+
+    Returns
+    -------
+    dict of str to float
+        What there is nothing to score for is left out.
+    """
+    scores = {
+        f"{name}_{column}": metrics["paper"][name][column]
+        for name in ("star", "galaxy")
+        for column in COLUMNS
+    }
+    at_80 = metrics["precision_at_recall_80"]
+    scores |= {f"{name}_precision_at_recall_80": at_80[name] for name in ("star", "galaxy")}
+    known = {name: value for name, value in scores.items() if number(value) != "-"}
+    return {name: round(float(value), 1) for name, value in known.items()}
+
+
 def number(value: float | None, decimals: int = 1) -> str:
     """Format a score; a dash where there is none."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,7 @@ from astro_io.weights import (
     registry,
     resolve,
 )
-from astro_io.weights_cards import add_trained, model_card, write_cards
+from astro_io.weights_cards import add_scores, add_trained, model_card, write_cards
 
 CONTENT = b"tensors" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -213,6 +214,35 @@ def test_trained_weights_are_added_to_a_registry(folder, tmp_path):
     (run / "mine.weights.h5").write_bytes(b"half")
     with pytest.raises(WeightsError, match=r"does not match mine\.entry\.toml .*Finish the train"):
         add_trained(run / "mine.entry.toml", folder)
+
+
+def test_measured_scores_go_into_the_record_of_the_weights_they_are_of(folder, tmp_path, capsys):
+    register(folder, sha256=SHA256, scores={"old": {"AP": 1.0}})
+    measured = tmp_path / "metrics.json"
+    measured.write_text(json.dumps({"scores": {"AP": 74.3}, "weights_sha256": SHA256}))
+    arguments = ["w", "--folder", str(folder), "--scores"]
+    assert main([*arguments, f"deep = 10 fields={measured}", "--write-cards"]) == 0
+    assert "| deep = 10 fields | 74.3 |" in (folder / "w.md").read_text()
+    found = read_registry(folder / "registry.toml")["w"].scores
+    assert found == {"old": {"AP": 1.0}, "deep = 10 fields": {"AP": 74.3}}
+    measured.write_text(json.dumps({"scores": {"AP": 99.0}, "weights_sha256": "0" * 64}))
+    assert main([*arguments, f"deep={measured}"]) != 0
+    assert "scores of weights 00000000…, but w is" in capsys.readouterr().err
+
+
+def test_scores_that_cannot_be_taken_are_explained(folder, tmp_path):
+    register(folder, sha256=SHA256)
+    measured = tmp_path / "metrics.json"
+    measured.write_text(json.dumps({"scores": {}}))
+    for item, error, message in (
+        (f"={measured}", ConfigError, "expected TITLE=path"),
+        (f"a={tmp_path / 'none.json'}", InputNotFoundError, "Run the evaluate command"),
+        (f"a={measured}", WeightsError, "'weights_sha256'"),
+    ):
+        with pytest.raises(error, match=message):
+            add_scores("w", item, folder)
+    with pytest.raises(WeightsError, match="no weights 'v'"):
+        add_scores("v", f"a={measured}", folder)
 
 
 def test_registry_round_trip_keeps_every_field(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from astro_rcnn.scorecard import COLUMNS, headline, number, plain, scorecard
+from astro_rcnn.scorecard import COLUMNS, card_scores, headline, number, plain, scorecard
 
 
 def metrics(**extra):
@@ -94,3 +94,13 @@ def test_a_deep_field_stands_beside_the_deep_field_of_the_paper():
         ["paper,", "deep", "field", "-", "52.0", "-", "-", "-", "-", "-"],
         ["paper,", "deep", "field", "-", "7.6", "-", "-", "-", "-", "-"],
     ]
+
+
+def test_card_shows_what_there_is_to_score():
+    assert card_scores(metrics()) == {
+        "star_AP": 48.6,
+        "star_AP50": 86.8,
+        "star_AP75": 32.3,
+        "star_AP_S": 86.8,
+        "star_precision_at_recall_80": 91.2,
+    }
