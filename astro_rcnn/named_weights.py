@@ -14,6 +14,8 @@ import numpy as np
 
 from astro_io.errors import WeightsError
 
+_MAX_NAMED = 8
+
 
 @dataclass(frozen=True)
 class LoadReport:
@@ -42,7 +44,10 @@ class LoadReport:
         if self.adapted:
             parts.append(f"adapted: {', '.join(self.adapted)}")
         if self.left_out:
-            parts.append(f"left out on purpose: {', '.join(self.left_out)}")
+            layers = list(dict.fromkeys(name.rpartition("/")[0] for name in self.left_out))
+            named = ", ".join(layers[:_MAX_NAMED])
+            more = f" and {len(layers) - _MAX_NAMED} more layers" if layers[_MAX_NAMED:] else ""
+            parts.append(f"left out on purpose: {named}{more}")
         if self.ignored:
             parts.append(f"{len(self.ignored)} in the file not wanted")
         return "; ".join(parts)

@@ -9,7 +9,7 @@ from tiny_network import TINY_MODEL
 
 from astro_io.errors import WeightsError
 from astro_rcnn.model import build_model
-from astro_rcnn.named_weights import adapt_bands, assign_strictly, named_variables
+from astro_rcnn.named_weights import LoadReport, adapt_bands, assign_strictly, named_variables
 
 
 def small_network(n_bands: int = 3, n_classes: int = 3) -> keras.Model:
@@ -92,6 +92,13 @@ def test_layers_left_out_keep_their_start(rng):
     assert set(report.loaded) == {"conv1/kernel", "conv1/bias"}
     after = np.asarray(named_variables(model)["mrcnn_class_logits/kernel"])
     np.testing.assert_array_equal(after, before)
+
+
+def test_a_long_list_of_layers_is_cut_short():
+    names = tuple(f"res{i}/{kind}" for i in range(10) for kind in ("kernel", "bias"))
+    named = ", ".join(f"res{i}" for i in range(8))
+    said = str(LoadReport(left_out=names))
+    assert said == f"0 tensors loaded; left out on purpose: {named} and 2 more layers"
 
 
 @pytest.mark.parametrize("n_bands", [1, 2, 5])
