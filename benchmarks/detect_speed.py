@@ -4,7 +4,7 @@
 
     python benchmarks/detect_speed.py
     python benchmarks/detect_speed.py --engines keras openvino openvino-bf16 \
-        --backends tensorflow jax --weights runs/compact/decam-grz.weights.h5
+        --backends tensorflow jax --weights runs/compact/compact.weights.h5
 
 Every case runs in a process of its own and ends with 150 masks. The compact network has its
 trained weights where there are any. ResNet-101 in the paper's configuration has random ones: the
