@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from astro_io.binning import bin_pixels
 from astro_io.errors import ImageError
 
 if TYPE_CHECKING:
@@ -110,6 +111,36 @@ class SkyImage:
             unit=tuple(self.unit[i] for i in index),
             zeropoint_mag=tuple(self.zeropoint_mag[i] for i in index),
             saturation=tuple(self.saturation[i] for i in index),
+        )
+
+    def binned(self, factor: int) -> SkyImage:
+        """Return the image with blocks of `factor` x `factor` pixels added up.
+
+        Rows and columns that fill no block are left off at the far ends. A binned pixel is bad
+        where more than half of its pixels are.
+
+        Raises
+        ------
+        ImageError
+            If no block fits into the image.
+        """
+        if factor == 1:
+            return self
+        height, width = (size // factor * factor for size in self.shape)
+        if not (height and width):
+            raise ImageError(
+                f"{self.name}: {self.shape[0]}x{self.shape[1]} px cannot be binned {factor} x "
+                f"{factor}. Bin less."
+            )
+        part = self.cutout(0, 0, height, width)
+        sums = bin_pixels(np.where(part.bad, np.nan, part.pixels), factor)
+        bad = ~np.isfinite(sums)
+        return replace(
+            part,
+            pixels=np.where(bad, np.float32(0), sums),
+            bad=bad,
+            saturation=tuple(None if s is None else s * factor**2 for s in self.saturation),
+            wcs=None if part.wcs is None else part.wcs[::factor, ::factor],
         )
 
     def cutout(self, y1: int, x1: int, y2: int, x2: int) -> SkyImage:

@@ -73,6 +73,7 @@ def _config(args: argparse.Namespace) -> SurveyConfig:
         max_detections=args.max_detections,
         bands=args.bands,
         align=args.align,
+        bin=args.bin,
         tile=args.tile,
         overlap=args.overlap,
         catalog_format=args.format,
@@ -108,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--nms", type=float, metavar="IOU", help="drop the weaker of two boxes that overlap more")
     most = "most sources in 512 x 512 px, for crowded fields (default: as the weights say)"
     add("--max-detections", type=int, metavar="N", help=most)
+    blocks = (
+        "add up blocks of N x N pixels first: for enlarged images, and sources of 100 px or more"
+    )
+    add("--bin", type=int, default=1, metavar="N", help=blocks)
     add(
         "--tile",
         type=int,

@@ -40,6 +40,8 @@ class SurveyConfig:
         Names of the planes of inputs that do not name them; empty: as the files say.
     align : {"reproject", "refuse", "ignore"}
         What to do with bands on different grids.
+    bin : int
+        Pixels are first added up in blocks of so many on a side.
     tile, overlap : int
         Side of a tile and least overlap of neighbours in pixels; tile 0 takes images whole.
     batch_size : int
@@ -58,6 +60,7 @@ class SurveyConfig:
     max_detections: int | None = None
     bands: tuple[str, ...] = ()
     align: Literal["reproject", "refuse", "ignore"] = "reproject"
+    bin: int = 1
     tile: int = 512
     overlap: int = 64
     batch_size: int = 2
@@ -75,6 +78,8 @@ class SurveyConfig:
             raise ConfigError(
                 f"--max-detections: expected at least 1, found {self.max_detections}."
             )
+        if self.bin < 1:
+            raise ConfigError(f"--bin: expected at least 1, found {self.bin}.")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, found {self.batch_size}.")
 

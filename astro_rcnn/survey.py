@@ -85,7 +85,7 @@ def process_image(job: Job, config: SurveyConfig, load: LoadDetector) -> Outcome
 
     start = time.monotonic()
     bands = config.network_bands or load(config).bands
-    image = read_bands(job.spec, bands, config)
+    image = read_bands(job.spec, bands, config).binned(config.bin)
     detector = load(config)
     cache = job.cache(config)
     cache.begin()

@@ -60,6 +60,28 @@ def test_cutout_keeps_pixels_bands_and_sky_positions():
     np.testing.assert_allclose(part.wcs.pixel_to_world_values(3, 1), sky, rtol=0, atol=1e-12)
 
 
+def test_binned_adds_blocks_up_and_keeps_sky_positions():
+    """Blocks of pixel (y, x, b) = 100 b + 10 y + x; the fifth row fills no block."""
+    bad = np.zeros((5, 6, 3), bool)
+    bad[0, :2, 0] = bad[0:2, 2:4, 1] = True
+    image = make_image(5, 6, wcs=tan_wcs(), bad=bad).binned(2)
+    assert image.shape == (2, 3)
+    assert image.pixels[1, 2, 2] == 4 * 200 + (24 + 25 + 34 + 35)
+    assert image.pixels[0, 0, 0] == 2 * (10 + 11)  # the good half stands for the whole
+    assert image.bad[0, 1, 1] and image.bad.sum() == 1 and image.pixels[0, 1, 1] == 0
+    assert image.saturation == (None, 2e5, 2.4e5)
+    assert image.pixel_scale_arcsec == pytest.approx(0.524, rel=1e-6)
+    here, there = image.wcs.pixel_to_world(1, 0), tan_wcs().pixel_to_world(2.5, 0.5)
+    assert here.separation(there).arcsec < 1e-6
+
+
+def test_binning_by_one_changes_nothing_and_too_much_is_refused():
+    image = make_image(4, 6)
+    assert image.binned(1) is image
+    with pytest.raises(ImageError, match="field: 4x6 px cannot be binned 5 x 5"):
+        image.binned(5)
+
+
 def test_cutout_outside_the_image_is_refused():
     with pytest.raises(ImageError, match=r"cut-out \[0:5, 0:6\] is not inside 4x6 px"):
         make_image(4, 6).cutout(0, 0, 5, 6)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from detection_fields import ThresholdDetector, random_field, simple_wcs, write_folder
 
@@ -77,6 +78,18 @@ def test_tiles_give_the_sources_of_the_whole_image(field, tmp_path, tile, overla
     whole, tiled = catalog(tmp_path / "whole"), catalog(tmp_path / "tiled")
     assert len(whole) == len(places)
     assert_same_sources(whole, tiled)
+
+
+def test_binned_images_give_sources_of_the_same_place_and_light(field, tmp_path):
+    folder, places = field
+    for n in (1, 2):
+        run_survey([folder], tmp_path / str(n), replace(CONFIG, bin=n), load_threshold)
+    plain, binned = catalog(tmp_path / "1"), catalog(tmp_path / "2")
+    at = {n: SkyCoord(t["ra"], t["dec"]) for n, t in (("plain", plain), ("binned", binned))}
+    index, separation, _ = at["binned"].match_to_catalog_sky(at["plain"])
+    assert len(binned) >= 0.9 * len(places) and np.median(separation.arcsec) < 0.1
+    ratio = np.asarray(binned["flux_r"]) / np.asarray(plain["flux_r"])[index]
+    assert np.median(ratio) == pytest.approx(1.0, abs=0.05)
 
 
 def test_every_source_on_a_seam_is_found_once(rng):
@@ -496,6 +509,7 @@ def test_odd_bands_are_pointed_to_the_weights_for_any_one_band(tmp_path, rng):
         ({"min_score": 1.5}, r"--min-score: expected a number from 0 to 1, found 1.5"),
         ({"nms_iou": -0.1}, r"--nms: expected a number from 0 to 1"),
         ({"max_detections": 0}, "--max-detections: expected at least 1, found 0"),
+        ({"bin": 0}, "--bin: expected at least 1, found 0"),
         ({"batch_size": 0}, "batch_size: expected at least 1"),
     ],
 )
