@@ -213,6 +213,28 @@ def test_files_in_the_wrong_order_are_refused(tmp_path):
         Mosaic(f"F475W={b},F814W={a}", BANDS)
 
 
+def test_one_filter_stands_for_another_when_asked(tmp_path):
+    a = write_plane(tmp_path / "a.fits", ramp(0.5), FILTER="F435W")
+    b = write_plane(tmp_path / "b.fits", ramp(1.5), FILTER="F814W")
+    with pytest.raises(ImageError, match=r"is of F435W.*F438W=F435W=FILE lets"):
+        Mosaic(f"F438W={a},F814W={b}", ("F438W", "F814W"))
+    with Mosaic(f"F438W=F435W={a},F814W={b}", ("F438W", "F814W")) as mosaic:
+        stamps, _ = cut_all(mosaic, [40.0], [30.0], 5)
+    assert stamps[0, 2, 2].tolist() == [3040.5, 3041.5]
+    with pytest.raises(ImageError, match=r"given as F435W, but is of F814W"):
+        Mosaic(f"F438W=F435W={b},F814W={a}", ("F438W", "F814W"))
+
+
+def test_extensions_of_other_filters_are_refused(tmp_path):
+    hdus = [fits.ImageHDU(ramp(k), name=name) for k, name in enumerate(("F435W", "F606W"))]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "m.fits")
+    with pytest.raises(ImageError, match="expected bands F475W, F814W; found F435W, F606W"):
+        Mosaic(tmp_path / "m.fits", BANDS)
+    both = f"F475W=F435W={tmp_path / 'm.fits'},F814W=F606W={tmp_path / 'm.fits'}"
+    with Mosaic(both, BANDS) as mosaic:
+        assert mosaic.missing == ()
+
+
 def test_the_same_image_for_two_bands_is_refused(tmp_path):
     a = write_plane(tmp_path / "a.fits", ramp(0.5))
     with pytest.raises(ImageError, match=r"a\.fits given as F475W and as F814W\. Give each"):
