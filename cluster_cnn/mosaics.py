@@ -27,6 +27,7 @@ from astro_io.input_spec import FitsFile, image_name, is_space_filter, resolve_i
 from astro_io.zeropoint import flux_unit, zeropoint_mag
 from cluster_cnn.flags import CandidateFlag
 from cluster_cnn.resample import resample_stamps, source_size
+from cluster_cnn.stamp_coverage import bands_with_data
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -280,17 +281,17 @@ class Mosaic:
         height, width = self.shape
         y, x = np.arange(side), np.arange(side)
         flags = np.zeros(len(stamps), np.int32)
+        with_data = bands_with_data(stamps)
         for i, (top, left) in enumerate(corners):
             inside_y = (y + top >= 0) & (y + top < height)
             inside_x = (x + left >= 0) & (x + left < width)
             inside = inside_y[:, None] & inside_x
             good = np.isfinite(stamps[i])
-            has_data = good.any(axis=(0, 1))
             if not inside.all():
                 flags[i] |= CandidateFlag.EDGE
-            if not good[inside][:, has_data].all():
+            if not good[inside][:, with_data[i]].all():
                 flags[i] |= CandidateFlag.BAD_PIXELS
-            if not has_data.all():
+            if not with_data[i].all():
                 flags[i] |= CandidateFlag.MISSING_BAND
         return flags
 

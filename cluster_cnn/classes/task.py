@@ -19,6 +19,9 @@ from cluster_cnn.tasks import ColumnNote
 GALLERY_COLUMNS = 10
 """Stamps in a row of a gallery."""
 
+NO_ANSWER = -1
+"""Value of ``is_cluster`` without a result."""
+
 DISTANCE = "distance_kpc"
 """What the user may know of a candidate."""
 
@@ -64,7 +67,9 @@ class ClassTask:
         notes["p_cluster"] = ColumnNote("", "probability of any class but 4")
         if set(COMPACT) <= set(self.class_ids):
             notes["p_compact"] = ColumnNote("", "probability of class 1 or 2")
-        notes["is_cluster"] = ColumnNote("", "1 where p_cluster is at least 0.5, else 0", 0)
+        notes["is_cluster"] = ColumnNote(
+            "", "1 where p_cluster is at least 0.5, else 0; -1 without a result", NO_ANSWER
+        )
         largest = np.log(len(self.class_ids))
         notes["entropy"] = ColumnNote("", f"of the probabilities, nats; at most {largest:.2f}")
         notes["p_spread"] = ColumnNote("", "deviation of the ensemble about the chosen class")
@@ -136,7 +141,8 @@ class ClassTask:
         values["p_cluster"] = p_cluster
         if set(COMPACT) <= set(self.class_ids):
             values["p_compact"] = estimates.probability_of(COMPACT)
-        values["is_cluster"] = (np.nan_to_num(p_cluster) >= 0.5).astype(np.int16)
+        is_cluster = np.where(np.isfinite(p_cluster), p_cluster >= 0.5, NO_ANSWER)
+        values["is_cluster"] = is_cluster.astype(np.int16)
         values["entropy"] = estimates.entropy
         values["p_spread"] = estimates.spread
         values["strangeness"] = estimates.distance

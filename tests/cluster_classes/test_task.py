@@ -20,6 +20,7 @@ from cluster_cnn.classes.weights_file import save_class_weights
 from cluster_cnn.flags import CandidateFlag
 from cluster_cnn.noise import NoiseRange
 from cluster_cnn.normalise import measure_scale
+from cluster_cnn.stamp_coverage import has_middle
 from cluster_cnn.tasks import open_task
 from cluster_cnn.weights_file import named_variables
 
@@ -117,9 +118,35 @@ def test_stamp_without_data_has_no_class(task):
     stamps[1] = np.nan
     values, flags = task.measure(stamps, {})
     assert values["class"][1] == 0
+    assert values["is_cluster"].tolist()[1] == task.columns()["is_cluster"].missing == -1
     assert np.isnan(values["p_class_1"][1])
     assert flags[1] == CandidateFlag.NO_RESULT
     assert flags[0] == flags[2] == 0
+
+
+@pytest.mark.parametrize("side", [2, 20])
+def test_stamp_without_its_middle_has_no_class(task, side):
+    stamps, _ = make_stamps(3, seed=3)
+    hole = np.s_[16 - side // 2 : 16 + side // 2]
+    stamps[1, hole, hole] = np.nan
+    stamps[2, hole, hole, 0] = np.nan  # the other band has data
+    values, flags = task.measure(stamps, {})
+    assert (values["class"] > 0).tolist() == [True, False, True]
+    assert flags[1] == CandidateFlag.NO_RESULT
+    assert np.isnan(values["p_cluster"][1])
+
+
+def test_middle_by_hand():
+    """Four pixels of an even stamp, five of an odd one: a cross."""
+    for side, middle in ((4, [(1, 1), (1, 2), (2, 1), (2, 2)]),
+                         (5, [(1, 2), (2, 1), (2, 2), (2, 3), (3, 2)])):  # fmt: skip
+        for kept in middle:
+            stamp = np.ones((1, side, side, 2))
+            for y, x in middle:
+                stamp[:, y, x] = np.nan
+            assert not has_middle(stamp)[0]
+            stamp[0, *kept, 1] = 7.0
+            assert has_middle(stamp)[0]
 
 
 def test_gallery_keeps_the_surest_and_the_most_doubtful(task, tmp_path):

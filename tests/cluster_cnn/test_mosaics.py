@@ -11,6 +11,7 @@ from astro_io.errors import ImageError, InputNotFoundError
 from cluster_cnn import mosaics
 from cluster_cnn.flags import FLAG_MEANINGS, CandidateFlag
 from cluster_cnn.mosaics import Mosaic
+from cluster_cnn.stamp_files import count_missing, write_stamp
 
 EDGE, BAD = CandidateFlag.EDGE, CandidateFlag.BAD_PIXELS
 BANDS = ("F475W", "F814W")
@@ -89,6 +90,19 @@ def test_gaps_and_bands_without_data_are_flagged(tmp_path):
     missing = CandidateFlag.MISSING_BAND
     assert flags.tolist() == [BAD, missing, BAD, 0]
     assert np.isnan(stamps[1, ..., 1]).all() and np.isfinite(stamps[1, ..., 0]).all()
+
+
+def test_a_band_of_one_value_counts_as_missing(tmp_path):
+    second = ramp(0.5)
+    second[:, 60:] = 3.0
+    a, b = write_plane(tmp_path / "a.fits", ramp(0.5)), write_plane(tmp_path / "b.fits", second)
+    with Mosaic(f"F475W={a},F814W={b}", BANDS) as mosaic:
+        stamps, flags = cut_all(mosaic, [75.0, 62.0, 30.0], [25.0] * 3, 9)
+    assert flags.tolist() == [CandidateFlag.MISSING_BAND, 0, 0]
+    assert count_missing(stamps).tolist() == [1, 0, 0]
+    write_stamp(tmp_path / "s.fits", stamps[0], BANDS)
+    with fits.open(tmp_path / "s.fits") as hdus:
+        assert not hdus["F814W"].header["HASDATA"] and not hdus["F814W"].data.any()
 
 
 def test_a_mosaic_without_a_band_is_refused_or_taken_as_blank(spec):
