@@ -13,7 +13,7 @@ import numpy as np
 
 from astro_io.atomic import atomic_path
 from astro_io.cli import progress
-from astro_io.errors import OutputExistsError
+from astro_io.errors import ConfigError, OutputExistsError
 from astro_io.provenance import provenance
 from cluster_cnn.classes import figures
 from cluster_cnn.classes.calibration import mean_probabilities
@@ -39,6 +39,7 @@ def evaluate_weights(args: argparse.Namespace) -> tuple[str, str]:
     tables, line : str
         For stdout.
     """
+    _refuse_flags_of_parameters(args)
     path = args.output / METRICS_FILE
     if path.exists() and not args.overwrite:
         raise OutputExistsError(f"{path} exists. Pass --overwrite, or choose another --output.")
@@ -52,6 +53,21 @@ def evaluate_weights(args: argparse.Namespace) -> tuple[str, str]:
     best = metrics["classes"]
     line = f"{best['accuracy']:.1f} % of {best['n']} in the right class -> {args.output}"
     return scorecard(metrics), line
+
+
+def _refuse_flags_of_parameters(args: argparse.Namespace) -> None:
+    """Raise if a flag was given that says nothing of classes."""
+    given = {
+        "--within": args.within,
+        "--no-baseline": args.no_baseline,
+        "--baseline-training": args.baseline_training,
+    }
+    odd = [flag for flag, value in given.items() if value]
+    if odd:
+        raise ConfigError(
+            f"{', '.join(odd)}: only for weights that give parameters; {args.weights} gives "
+            "classes. Leave it out."
+        )
 
 
 def evaluate_classes(

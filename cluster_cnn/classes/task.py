@@ -9,7 +9,7 @@ import numpy as np
 
 from astro_io.errors import ConfigError
 from cluster_cnn.band_order import OrderWatch
-from cluster_cnn.classes.config import CLASS_NAMES
+from cluster_cnn.classes.config import CLASS_NAMES, PAPER_NETWORKS
 from cluster_cnn.classes.figures import draw_gallery
 from cluster_cnn.classes.predictor import COMPACT, NO_CLUSTER, ClassEstimates, ClassPredictor
 from cluster_cnn.flags import CandidateFlag
@@ -57,6 +57,13 @@ class ClassTask:
         """Classes that the network tells apart."""
         return self.predictor.config.class_ids
 
+    @property
+    def may_know(self) -> tuple[str, ...]:
+        """Return what the user may know: the distance, where the network asks for it."""
+        config = self.predictor.config
+        has_distance = config.has_distance and config.network not in PAPER_NETWORKS
+        return (DISTANCE,) if has_distance else ()
+
     def columns(self) -> dict[str, ColumnNote]:
         """Return unit and meaning of each result column, in order."""
         notes = {
@@ -84,7 +91,7 @@ class ClassTask:
         self._keep_examples(stamps, estimates)
         has_result = estimates.chosen > 0
         is_odd = estimates.is_strange.copy()
-        if self.predictor.config.has_distance and DISTANCE in known:
+        if DISTANCE in known:
             is_odd |= self.predictor.calibration.is_far(known[DISTANCE])
         flags = np.where(has_result & is_odd, int(CandidateFlag.OUT_OF_RANGE), 0)
         self._noise.look(estimates.noise[has_result])
@@ -106,21 +113,21 @@ class ClassTask:
         """Refuse: classes have no ranges."""
         raise ConfigError("--within: these weights give classes, not parameters. Leave it out.")
 
-    def finish(self, output: Path) -> list[Path]:
-        """Draw a gallery of each class beside the table: most and least certain candidates.
+    def beside(self, output: Path) -> list[Path]:
+        """Return ``NAME.class_1.png`` and so on beside the table `output`."""
+        stem = output.name.split(".")[0]
+        return [output.with_name(f"{stem}.class_{class_id}.png") for class_id in self.class_ids]
+
+    def finish(self, output: Path) -> None:
+        """Draw a gallery of each class: the most and the least certain candidates.
 
         Parameters
         ----------
         output : Path
-            The table; ``NAME.class_1.png`` and so on are written beside it.
-
-        Returns
-        -------
-        list of Path
+            The table; see `beside`.
         """
-        written = []
-        for class_id, examples in self._gallery.items():
-            path = output.with_name(f"{output.name.split('.')[0]}.class_{class_id}.png")
+        for path, class_id in zip(self.beside(output), self.class_ids, strict=True):
+            examples = self._gallery[class_id]
             draw_gallery(
                 path,
                 [
@@ -129,8 +136,6 @@ class ClassTask:
                 ],
                 title=f"class {class_id}: {CLASS_NAMES[class_id - 1]}, {examples.n} candidates",
             )
-            written.append(path)
-        return written
 
     def _values(self, estimates: ClassEstimates) -> dict[str, np.ndarray]:
         p_cluster = estimates.probability_of([i for i in self.class_ids if i != NO_CLUSTER])

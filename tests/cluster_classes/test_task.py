@@ -7,9 +7,12 @@ from argparse import Namespace
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.table import Table
 from class_stamps import make_stamps, tiny_model, write_set
 
 from astro_io.errors import ConfigError, OutputExistsError, WeightsError
+from cluster_cnn import evaluate, predict
 from cluster_cnn.band_order import learn_band_order
 from cluster_cnn.classes import evaluation, figures
 from cluster_cnn.classes.calibration import NOISE_MARGIN, ClassCalibration
@@ -164,7 +167,8 @@ def test_gallery_keeps_the_surest_and_the_most_doubtful(task, tmp_path):
     assert len(sure) == GALLERY_COLUMNS
     assert sure[0].endswith(f"H {own[0]:.2f}")
     assert doubtful[0].endswith(f"H {own[-1]:.2f}")
-    files = task.finish(tmp_path / "result.fits")
+    task.finish(tmp_path / "result.fits")
+    files = task.beside(tmp_path / "result.fits")
     assert [path.name for path in files] == ["result.class_1.png", "result.class_4.png"]
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in files)
 
@@ -178,6 +182,9 @@ def test_evaluation_writes_scores_and_figures(weights, tmp_path):
         overwrite=False,
         limit=50,
         ablation=True,
+        within=[],
+        no_baseline=False,
+        baseline_training=[],
     )
     table, line = evaluation.evaluate_weights(args)
     metrics = json.loads((args.output / "metrics.json").read_text())
@@ -192,6 +199,57 @@ def test_evaluation_writes_scores_and_figures(weights, tmp_path):
         assert (args.output / name).read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(OutputExistsError, match="--overwrite"):
         evaluation.evaluate_weights(args)
+
+
+def one_line_of(capsys, code) -> str:
+    error = capsys.readouterr().err
+    assert code == 2 and error.startswith("error: ") and error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize(
+    "flags", [["--within", "log_age=6,7"], ["--no-baseline"], ["--baseline-training", "a.h5"]]
+)
+def test_evaluate_refuses_what_classes_have_not(weights, tmp_path, capsys, flags):
+    line = ["--weights", str(weights), "--dataset", "a.h5", "--output", str(tmp_path / "scores")]
+    error = one_line_of(capsys, evaluate.main([*line, *flags, "-q"]))
+    assert f"{flags[0]}: only for weights that give parameters" in error
+
+
+def test_predict_refuses_an_extinction_for_classes(weights, tmp_path, capsys):
+    Table({"x": [1.0], "y": [2.0]}).write(tmp_path / "pos.csv")
+    line = ["m.fits", "--catalog", str(tmp_path / "pos.csv"), "--weights", str(weights), "-q"]
+    error = one_line_of(
+        capsys, predict.main([*line, "--av", "0.3", "--output", str(tmp_path / "out.fits")])
+    )
+    assert "--av: these weights have no use for it (expected one of distance_kpc)" in error
+
+
+def test_networks_of_the_paper_are_told_no_distance(task):
+    model = {"network": "resnet18", "normalization": "zscore", "background": "none"}
+    task.predictor.config = tiny_model(**model, crop_size=24, image_size=32)
+    assert task.may_know == ()
+    task.predictor.config = tiny_model()
+    assert task.may_know == ("distance_kpc",)
+
+
+def test_galleries_are_not_written_over(weights, tmp_path, capsys):
+    Table({"x": [20.0], "y": [20.0]}).write(tmp_path / "pos.csv")
+    rng = np.random.default_rng(1)
+    names = [tmp_path / f"img_{band}.fits" for band in ("F555W", "F814W")]
+    for name in names:
+        fits.writeto(name, rng.normal(0, 1, (40, 40)).astype(np.float32))
+    mine = tmp_path / "out.class_4.png"
+    mine.write_bytes(b"mine")
+    line = [str(tmp_path), "--catalog", str(tmp_path / "pos.csv"), "--weights", str(weights)]
+    line += ["--output", str(tmp_path / "out.fits"), "-q"]
+    error = one_line_of(capsys, predict.main(line))
+    assert "out.class_4.png exists. Pass --overwrite" in error
+    assert mine.read_bytes() == b"mine" and not (tmp_path / "out.fits").exists()
+    assert predict.main([*line, "--no-gallery"]) == 0
+    assert mine.read_bytes() == b"mine"
+    assert predict.main([*line, "--overwrite"]) == 0
+    assert mine.read_bytes()[:4] == b"\x89PNG"
 
 
 def test_two_missing_bands_are_too_many_for_the_paper():
