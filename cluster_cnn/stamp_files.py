@@ -63,7 +63,7 @@ def write_stamp(
     primary = fits.PrimaryHDU()
     for key, value in (header or {}).items():
         if value is not None and not (isinstance(value, float) and not np.isfinite(value)):
-            primary.header[key] = value
+            primary.header[key] = _printable(value) if isinstance(value, str) else value
     hdus = [primary]
     with_data = bands_with_data(stamp[None])[0]
     for channel, band in enumerate(bands):
@@ -77,3 +77,8 @@ def write_stamp(
         hdus.append(hdu)
     with atomic_path(path, overwrite=overwrite) as part:
         fits.HDUList(hdus).writeto(part)
+
+
+def _printable(text: str) -> str:
+    """Return text that a FITS card can hold: what is not printable ASCII becomes ``?``."""
+    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text)

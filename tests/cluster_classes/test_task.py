@@ -177,7 +177,8 @@ def test_evaluation_writes_scores_and_figures(weights, tmp_path):
     dataset = write_set(tmp_path / "set.h5", 60, seed=6)
     args = Namespace(
         weights=weights,
-        dataset=dataset,
+        dataset=[dataset],
+        held_out=False,
         output=tmp_path / "scores",
         overwrite=False,
         limit=50,
