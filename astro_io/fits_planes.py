@@ -10,7 +10,13 @@ from typing import Any
 
 from astro_io.errors import ImageError
 from astro_io.fits_errors import check_complete, readable
-from astro_io.input_spec import FitsFile, band_name, band_of_file_name, is_known_band
+from astro_io.input_spec import (
+    FitsFile,
+    band_name,
+    band_of_file_name,
+    is_known_band,
+    is_space_filter,
+)
 
 # fmt: off
 AUXILIARY_EXTENSIONS = frozenset((
@@ -162,7 +168,7 @@ def plane_of_band(file: FitsFile, band: str, stack: ExitStack) -> Plane:
     planes = open_planes(file, stack)
     matching = planes
     if len(planes) > 1:
-        alike = _same_letters((plane.band or "" for plane in planes), band)
+        alike = _same_letters((plane.band or "" for plane in planes), file.alias or band)
         matching = [plane for plane in planes if plane.band in alike]
     if len(matching) != 1:
         raise ImageError(
@@ -175,7 +181,7 @@ def plane_of_band(file: FitsFile, band: str, stack: ExitStack) -> Plane:
 def name_planes(planes: list[Plane], bands: Sequence[str] | None, where: str) -> list[Plane]:
     """Pick the wanted bands of one file, or name its planes where the header does not."""
     known = [plane.band for plane in planes]
-    if bands is not None and _can_name(known, bands):
+    if bands is not None and _can_name(planes, bands):
         return [replace(plane, band=band) for plane, band in zip(planes, bands, strict=True)]
     if None in known:
         raise ImageError(
@@ -192,19 +198,33 @@ def name_planes(planes: list[Plane], bands: Sequence[str] | None, where: str) ->
     return [replace(by_band[here], band=wanted) for wanted, here in chosen.items()]
 
 
-def _can_name(known: list[str | None], bands: Sequence[str]) -> bool:
+def _can_name(planes: list[Plane], bands: Sequence[str]) -> bool:
     """Return whether these bands name the planes in order rather than pick among them.
 
-    They do if there are as many and the header contradicts none by knowing it elsewhere.
+    They do if there are as many and the header contradicts none: by knowing it elsewhere, or by
+    saying that an extension, given to one filter of a space telescope, is of another.
     """
-    if len(known) != len(bands) or len(set(bands)) < len(bands):
+    if len(planes) != len(bands) or len(set(bands)) < len(bands):
         return False
-    old = [(band or "").casefold() for band in known]
+    if any(is_of_another(plane, band) for plane, band in zip(planes, bands, strict=True)):
+        return False
+    old = [(plane.band or "").casefold() for plane in planes]
     new = [band.casefold() for band in bands]
     told = {band for band in old if band and old.count(band) == 1}
     if not told & set(new):
         return True
     return all(a == b or a not in told for a, b in zip(old, new, strict=True))
+
+
+def is_of_another(plane: Plane, band: str) -> bool:
+    """Return whether an image says that it is of another space-telescope filter than `band`.
+
+    Planes of a cube do not: their names are often those of the programme that wrote it.
+    """
+    own = plane.band or ""
+    if plane.index is not None or own.casefold() == band.casefold():
+        return False
+    return is_space_filter(own) and is_space_filter(band)
 
 
 def choose_bands(known: list[str], bands: Sequence[str] | None, where: str) -> dict[str, str]:

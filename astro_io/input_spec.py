@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from astro_io.errors import ImageError, InputNotFoundError
@@ -31,10 +31,20 @@ _PATTERNS = (
 
 @dataclass(frozen=True)
 class FitsFile:
-    """One file, and the extension asked for with ``file.fits[SCI,1]`` where there was one."""
+    """One file, as the user named it.
+
+    Attributes
+    ----------
+    path : Path
+    extension : int, str, (str, int) or None
+        Asked for with ``file.fits[SCI,1]``.
+    alias : str or None
+        Filter of the image where it stands for another band: ``F438W=F435W=file.fits``.
+    """
 
     path: Path
     extension: int | str | tuple[str, int] | None = None
+    alias: str | None = None
 
     def __str__(self) -> str:
         """Return the text for messages: the path, with its extension in brackets."""
@@ -50,7 +60,8 @@ def resolve_input(spec: str | Path) -> FitsFile | dict[str, FitsFile]:
     Parameters
     ----------
     spec : str or Path
-        A folder with ``img_<band>.fits``, one FITS file, or ``"g=a.fits,r=b.fits"``.
+        A folder with ``img_<band>.fits``, one FITS file, or ``"g=a.fits,r=b.fits"``; in
+        ``"F438W=F435W=a.fits"`` an image in F435W stands for F438W.
 
     Returns
     -------
@@ -66,7 +77,7 @@ def resolve_input(spec: str | Path) -> FitsFile | dict[str, FitsFile]:
     """
     pairs = _split_pairs(spec)
     if pairs is not None:
-        return {band: _existing_file(path) for band, path in pairs}
+        return {band: _file_of_pair(path) for band, path in pairs}
     if Path(spec).is_dir():
         return {band: FitsFile(path) for band, path in band_files(Path(spec)).items()}
     return _existing_file(str(spec))
@@ -90,7 +101,7 @@ def image_name(spec: str | Path) -> str:
     if pairs is None:
         path = Path(spec) if Path(spec).exists() else _parse_file(str(spec)).path
         return _stem(path) if FITS_SUFFIX.search(path.name) else path.resolve().name
-    paths = [_parse_file(path).path for _, path in pairs]
+    paths = [_file_and_alias(path)[0].path for _, path in pairs]
     if len(paths) == 1:
         return _stem(paths[0])
     common = _common_start([_stem(path) for path in paths]).rstrip("-_. ")
@@ -166,6 +177,11 @@ def is_known_band(word: str) -> bool:
     return _KNOWN_BAND.fullmatch(word) is not None
 
 
+def is_space_filter(word: str) -> bool:
+    """Return whether a word is the name of a filter of HST or JWST: ``F814W``, ``f438w``."""
+    return re.fullmatch(_SPACE_FILTER, word.upper()) is not None
+
+
 def band_of_file_name(path: Path) -> str | None:
     """Return the band in the name of a lone file: its last word, or an HST filter anywhere."""
     for pattern in _PATTERNS[2:4]:
@@ -205,8 +221,25 @@ def _parse_file(text: str) -> FitsFile:
     return FitsFile(path, int(name) if name.isdigit() else name)
 
 
-def _existing_file(text: str) -> FitsFile:
+def _file_of_pair(text: str) -> FitsFile:
+    file, alias = _file_and_alias(text)
+    return replace(_existing(file), alias=alias)
+
+
+def _file_and_alias(text: str) -> tuple[FitsFile, str | None]:
+    """Split ``F435W=a.fits``, unless that is the name of the file."""
     file = _parse_file(text)
+    alias, _, path = text.partition("=")
+    if not is_space_filter(alias.strip()) or file.path.exists():
+        return file, None
+    return _parse_file(path.strip()), alias.strip().upper()
+
+
+def _existing_file(text: str) -> FitsFile:
+    return _existing(_parse_file(text))
+
+
+def _existing(file: FitsFile) -> FitsFile:
     if file.path.is_dir():
         raise ImageError(f"{file.path}: expected a FITS file, found a folder.")
     if not file.path.exists():

@@ -41,6 +41,18 @@ def keep_bands(*channels: int) -> Change:
     return change
 
 
+def without_middle(n: int) -> Change:
+    """Return a function that takes `n` of the four pixels of the middle away, in all bands."""
+
+    def change(stamps: np.ndarray) -> np.ndarray:
+        holed, half = stamps.copy(), stamps.shape[1] // 2
+        for y, x in ((half - 1, half - 1), (half - 1, half), (half, half - 1), (half, half))[:n]:
+            holed[:, y, x] = np.nan
+        return holed
+
+    return change
+
+
 def other_sky(seed: int, *, noise: float, zero_mag: float, level: float) -> Change:
     """Return a function that makes each band noisier, off in zero point and in sky level.
 
@@ -76,6 +88,9 @@ CHANGES: dict[str, Change] = {
     "flux x 0.001": lambda stamps: stamps * 1e-3,
     "flux x 100": lambda stamps: stamps * 100,
     "negative": lambda stamps: -stamps,
+    "one middle pixel lost": without_middle(1),
+    "two middle pixels lost": without_middle(2),
+    "three middle pixels lost": without_middle(3),
 }
 
 SKIES: dict[str, Change] = {

@@ -56,10 +56,18 @@ def column_pair(text: str) -> tuple[str, str]:
     return names[0], names[1]
 
 
-def add_positions(parser: argparse.ArgumentParser) -> None:
-    """Add ``--catalog``, ``--columns`` and ``--origin``: where the candidates are."""
+def add_positions(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """Add ``--catalog``, ``--columns`` and ``--origin``: where the candidates are.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    several : bool
+        Take a list of tables, one for each mosaic.
+    """
     add = parser.add_argument
-    add("--catalog", required=True, type=Path, metavar="TABLE", help="positions")
+    how = {"nargs": "+", "help": "positions, a table for each mosaic"} if several else {}
+    add("--catalog", required=True, type=Path, metavar="TABLE", **{"help": "positions", **how})
     add("--columns", type=column_pair, metavar="X,Y", help="columns with the positions")
     origin = (
         "number of the first pixel in x and y; 1 in FITS and DS9 (default 0; LEGUS is read right)"

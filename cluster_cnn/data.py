@@ -14,6 +14,7 @@ from astro_io.cluster_set import ClusterSetReader, is_cluster
 from astro_io.errors import DatasetError
 from cluster_cnn.config import ModelConfig
 from cluster_cnn.heads import make_targets
+from cluster_cnn.joining import common_pixel_scale, common_zeropoints
 from cluster_cnn.normalise import StampScale, measure_scale, normalise_stamps
 
 VALIDATION_SHARE = 0.05
@@ -53,8 +54,9 @@ class StampSource:
     Raises
     ------
     DatasetError
-        If a set lacks a band or a wide view, has smaller stamps, or another pixel scale or zero
-        point.
+        If a set lacks a band or a wide view, or has smaller stamps; if the pixel scales of sets
+        differ by more than 1 %, or only some have zero points (others are converted to those of
+        the first).
     """
 
     @classmethod
@@ -90,10 +92,12 @@ class StampSource:
         self.margin_px = min((min(r.stamp_shape[:2]) - stamp_size) // 2 for r in self._sets)
         if wide_binning:
             self.margin_px = 0  # a wide view does not move by pixels of the stamp
+        names = [path.name for path in self.paths]
         scales = [float(r.attributes.get("pixel_scale_arcsec") or 0.0) for r in self._sets]
-        self.pixel_scale_arcsec = self._agreed("pixel_scale_arcsec", scales)
+        self.pixel_scale_arcsec = common_pixel_scale(names, scales)
         points = [_zeropoints(reader, self.bands) for reader in self._sets]
-        self.zeropoint_mag = self._agreed("zeropoint_mag", points)
+        absent = [reader.attributes.get("absent_bands") or () for reader in self._sets]
+        self.zeropoint_mag, self._factors = common_zeropoints(names, self.bands, points, absent)
         self.attributes = self._sets[0].attributes
 
     def __len__(self) -> int:
@@ -125,6 +129,7 @@ class StampSource:
             if self.wide_binning:
                 whole = self._sets[which].read_wide(own)[0]
                 stamps[place, ..., n_bands:] = _cut(whole, size, (0, 0))[..., channels]
+            stamps[place] *= np.tile(self._factors[which], len(self.channels) // n_bands)
         return stamps
 
     def column(self, name: str) -> np.ndarray:
@@ -174,15 +179,6 @@ class StampSource:
                 f"{reader.wide_binning or 'none'}. Simulate them (--set "
                 f"instrument.wide_binning={self.wide_binning}), or set model.wide_binning."
             )
-
-    def _agreed(self, key: str, found: list):
-        """Return what all sets say."""
-        if any(value != found[0] for value in found):
-            raise DatasetError(
-                f"{self.paths[0].name} and others: {key} differs ({found}). "
-                "Train on sets of one kind."
-            )
-        return found[0]
 
 
 def _cut(whole: np.ndarray, size: int, shift: Sequence[int]) -> np.ndarray:

@@ -56,7 +56,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = new_parser("cluster_cnn.evaluate", DESCRIPTION)
     add = parser.add_argument
     add("--weights", default=DEFAULT_WEIGHTS, help="name, file or run (default %(default)s)")
-    add("--dataset", required=True, type=Path, metavar="SET", help="stamps with truth (.h5)")
+    add(
+        "--dataset",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="SET",
+        help="stamps with truth (.h5); several count as one (for classes)",
+    )
+    add(
+        "--held-out",
+        action="store_true",
+        help="--dataset is what the weights were trained on: score the part that was set aside "
+        "(for classes)",
+    )
     add("--limit", type=int, metavar="N", help="only the first N stamps")
     add("--no-baseline", action="store_true", help="leave the photometry baseline out")
     add(

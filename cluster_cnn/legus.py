@@ -27,6 +27,7 @@ LEGUS_BANDS = ("F275W", "F336W", "F438W", "F555W", "F814W")
 
 NOT_DETECTED_MAG, NOT_COVERED_MAG = 99.999, 66.666
 N_COLUMNS = 34
+_LAST_CLASS = 4
 UNSEEN = 0
 """Class of an object that nobody has looked at."""
 
@@ -84,7 +85,7 @@ def read_legus(path: str | Path, bands: Sequence[str] = LEGUS_BANDS) -> Table:
     InputNotFoundError
         If there is no such file.
     CatalogError
-        If it has not 34 columns of numbers, or more than votes may take.
+        If it has not 34 columns of numbers, or others than LEGUS'.
     """
     from astropy.table import Column, Table
 
@@ -97,6 +98,9 @@ def read_legus(path: str | Path, bands: Sequence[str] = LEGUS_BANDS) -> Table:
             f"{Path(path).name}: expected a LEGUS table of {N_COLUMNS} columns (and votes); found "
             f"{values.shape[1]}."
         )
+    reason = _odd_values(values)
+    if reason:
+        raise CatalogError(f"{Path(path).name}: expected a LEGUS table; {reason}.")
     table = Table()
     for place, (name, (unit, meaning)) in enumerate(notes.items()):
         column = values[:, place]
@@ -114,12 +118,44 @@ def read_legus(path: str | Path, bands: Sequence[str] = LEGUS_BANDS) -> Table:
     return table
 
 
-def is_legus_table(path: str | Path) -> bool:
-    """Tell whether a file looks like a LEGUS table: numbers only, 34 columns or more."""
+def why_not_legus(path: str | Path) -> str:
+    """Return what tells that a file is no LEGUS table; empty where it is one.
+
+    A LEGUS table has 34 columns, or 36 and more with votes, numbers alone.  Its ids are whole,
+    positions on the sky are possible, classes and votes are 0 to 4.
+
+    Parameters
+    ----------
+    path : str or Path
+    """
     try:
-        return _read_numbers(Path(path), max_rows=3).shape[1] >= N_COLUMNS
-    except (CatalogError, InputNotFoundError):
-        return False
+        if _read_numbers(Path(path), max_rows=1).shape[1] < N_COLUMNS:
+            return f"it has fewer than {N_COLUMNS} columns"
+        return _odd_values(_read_numbers(Path(path)))
+    except (CatalogError, InputNotFoundError) as error:
+        return str(error)
+
+
+def _odd_values(values: np.ndarray) -> str:
+    """Return what a LEGUS table would not hold; empty where there is nothing."""
+    n_columns = values.shape[1]
+    if n_columns < N_COLUMNS or n_columns == N_COLUMNS + 1:
+        return f"it has {n_columns} columns instead of {N_COLUMNS} and votes"
+    votes = values[:, N_COLUMNS + 1 :]
+    checks = {
+        "column 1 is no number of a source": _are_whole(values[:, 0], 0, np.inf),
+        "column 4 is no right ascension": ((values[:, 3] >= 0) & (values[:, 3] <= 360)).all(),
+        "column 5 is no declination": (np.abs(values[:, 4]) <= 90).all(),
+        "column 33 is no number of filters": _are_whole(values[:, 32], 0, 9),
+        "column 34 is no class, 0 to 4": _are_whole(values[:, 33], UNSEEN, _LAST_CLASS),
+        "columns from 36 on are no votes, 0 to 4": _are_whole(votes, UNSEEN, _LAST_CLASS),
+    }
+    return next((text for text, is_right in checks.items() if not is_right), "")
+
+
+def _are_whole(values: np.ndarray, low: float, high: float) -> bool:
+    """Return whether all values are whole numbers in a range."""
+    return bool(((values >= low) & (values <= high) & (values == np.rint(values))).all())
 
 
 def votes_of(table: Table) -> np.ndarray:

@@ -8,7 +8,6 @@ rows at a time, so that memory does not grow with the image.  (Gzipped files are
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -24,17 +23,16 @@ from astro_io.errors import ImageError
 from astro_io.fits_errors import quiet_headers, readable
 from astro_io.fits_planes import Plane, choose_bands, name_planes, open_planes, plane_of_band
 from astro_io.fits_read import celestial_wcs
-from astro_io.input_spec import FitsFile, image_name, resolve_input
+from astro_io.input_spec import FitsFile, image_name, is_space_filter, resolve_input
 from astro_io.zeropoint import flux_unit, zeropoint_mag
 from cluster_cnn.flags import CandidateFlag
 from cluster_cnn.resample import resample_stamps, source_size
+from cluster_cnn.stamp_coverage import bands_with_data
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 logger = logging.getLogger(__name__)
-
-_HST_FILTER = re.compile(r"F\d{3,4}(?:W2?|M|N|X|LP)")
 
 _MOST_WIDE = 32  # stamps at a time with wide views, which are cut at full resolution
 
@@ -283,17 +281,17 @@ class Mosaic:
         height, width = self.shape
         y, x = np.arange(side), np.arange(side)
         flags = np.zeros(len(stamps), np.int32)
+        with_data = bands_with_data(stamps)
         for i, (top, left) in enumerate(corners):
             inside_y = (y + top >= 0) & (y + top < height)
             inside_x = (x + left >= 0) & (x + left < width)
             inside = inside_y[:, None] & inside_x
             good = np.isfinite(stamps[i])
-            has_data = good.any(axis=(0, 1))
             if not inside.all():
                 flags[i] |= CandidateFlag.EDGE
-            if not good[inside][:, has_data].all():
+            if not good[inside][:, with_data[i]].all():
                 flags[i] |= CandidateFlag.BAD_PIXELS
-            if not has_data.all():
+            if not with_data[i].all():
                 flags[i] |= CandidateFlag.MISSING_BAND
         return flags
 
@@ -366,12 +364,12 @@ def _find_planes(
 def _refuse_swapped(planes: Mapping[str, Plane], spec: str) -> None:
     """Raise if a file that was given to one HST filter says that it is of another."""
     for band, plane in planes.items():
-        own = str(plane.band or "").upper()
-        are_known = _HST_FILTER.fullmatch(own) and _HST_FILTER.fullmatch(band.upper())
-        if are_known and own != band.upper():
+        own, given = str(plane.band or "").upper(), (plane.file.alias or band).upper()
+        if own != given and is_space_filter(own) and is_space_filter(given):
             raise ImageError(
-                f"{spec}: {plane.file} is given as {band}, but is of {own} by its header or name. "
-                "Check the order of the files."
+                f"{spec}: {plane.file} is given as {given}, but is of {own} by its header or name. "
+                f"Check the order of the files; {given}={own}=FILE lets one filter stand for "
+                "another."
             )
 
 

@@ -19,9 +19,6 @@ BEST = "best"
 SUFFIXES = tuple(f"p{round(100 * p)}" for p in PROBABILITIES)
 """Endings of the columns of a parameter: p16, p50, p84."""
 
-NOT_PARAMETERS = ("distance_kpc",)
-"""What the user may know that these networks do not ask for: they are for one distance."""
-
 _FIXED = {
     "p_cluster": ColumnNote("", "probability of being a star cluster"),
     "entropy": ColumnNote("", "of cluster against background, in nats; largest ln 2"),
@@ -65,6 +62,11 @@ class ParameterTask:
         """Names of the parameters."""
         return self.predictor.config.parameter_names
 
+    @property
+    def may_know(self) -> tuple[str, ...]:
+        """Return what the user may know: any parameter."""
+        return self.names
+
     def columns(self) -> dict[str, ColumnNote]:
         """Return unit and meaning of each result column, in order."""
         notes: dict[str, ColumnNote] = {}
@@ -83,8 +85,7 @@ class ParameterTask:
         self, stamps: np.ndarray, known: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Measure stamps; parameters that are `known` are taken as they are."""
-        own = {name: values for name, values in known.items() if name not in NOT_PARAMETERS}
-        estimates = self.predictor.predict(stamps, known=own, within=self.within)
+        estimates = self.predictor.predict(stamps, known=known, within=self.within)
         self._watch.look(estimates.noise)
         flags = np.where(estimates.is_strange, int(CandidateFlag.OUT_OF_RANGE), 0)
         flags |= np.where(estimates.is_at_limit, int(CandidateFlag.AT_LIMIT), 0)
@@ -101,9 +102,12 @@ class ParameterTask:
         self.within = dict(within)
         self.facts["within"] = {name: list(limits) for name, limits in within.items()}
 
-    def finish(self, output: Path) -> list[Path]:
-        """Write nothing beside the table."""
+    def beside(self, output: Path) -> list[Path]:
+        """Return nothing: no file stands beside the table."""
         return []
+
+    def finish(self, output: Path) -> None:
+        """Write nothing beside the table."""
 
     def _values(self, estimates: Estimates) -> dict[str, np.ndarray]:
         values = {

@@ -16,7 +16,7 @@ import numpy as np
 
 from astro_io.catalog_files import read_parquet
 from astro_io.errors import BackendError, CatalogError, InputNotFoundError
-from cluster_cnn.legus import is_legus_table, read_legus
+from cluster_cnn.legus import read_legus, why_not_legus
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -98,7 +98,15 @@ def read_candidates(
         If it is no table, or has no positions.
     """
     path = Path(path)
-    table = read_legus(path) if is_legus_table(path) else _read_table(path)
+    reason = why_not_legus(path)
+    table = _read_table(path) if reason else read_legus(path)
+    has_names = any(name != f"col{i}" for i, name in enumerate(table.colnames, start=1))
+    if columns is None and table.colnames and not has_names:
+        raise CatalogError(
+            f"{path.name}: expected a line with column names, or a LEGUS table; found a table "
+            f"without names, and for LEGUS {reason}. Add names, or say which columns hold "
+            "positions (--columns col2,col3)."
+        )
     return candidates_of(table, name=path.name, columns=columns, is_sky=is_sky)
 
 
@@ -117,6 +125,12 @@ def candidates_of(
         lowered = (chosen[0].lower(), chosen[1].lower())
         found_sky = lowered in SKY_COLUMNS or lowered[0].startswith(("ra", "_ra"))
     sky = found_sky if is_sky is None else is_sky
+    for column in chosen:
+        if getattr(table[column], "ndim", 1) != 1:
+            raise CatalogError(
+                f"{name}: expected one number a row in column {column}; found an array of shape "
+                f"{table[column].shape[1:]}. Name other columns (--columns)."
+            )
     first = _numbers(table[chosen[0]], is_hours=True if sky else None)
     second = _numbers(table[chosen[1]], is_hours=False if sky else None)
     return Candidates(
@@ -137,8 +151,8 @@ def pixel_positions(
     where : str
         Name of the image for messages.
     origin : float
-        Pixel number of the first pixel's centre in the table's x and y: 0 here, 1 in FITS, DS9
-        and SExtractor.
+        Pixel number of the first pixel's centre in the table's x and y: 0 here, 1 in FITS and
+        DS9.  Always 1 for SExtractor's columns, such as ``X_IMAGE``.
 
     Returns
     -------
@@ -151,6 +165,8 @@ def pixel_positions(
         If positions are on the sky and the image has no WCS.
     """
     if not candidates.is_sky:
+        is_sextractor = all(name.lower().endswith("_image") for name in candidates.columns)
+        origin = 1.0 if is_sextractor else origin
         return candidates.first - origin, candidates.second - origin
     if wcs is None:
         raise CatalogError(

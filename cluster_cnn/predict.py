@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from astro_io.cli import (
     DONE,
@@ -62,8 +63,11 @@ def _main(argv: Sequence[str] | None) -> int:
         known=_known(args),
     )
     task = open_task(args.weights or DEFAULT_WEIGHTS[args.task or "parameters"], args.task)
+    _refuse_unknown(settings.known, task.may_know)
     if args.within:
         task.restrict(dict(args.within))
+    if not args.no_gallery and not args.overwrite:
+        _refuse_existing(task.beside(args.output))
     prediction = prediction_run.predict_candidates(task, args.mosaics, candidates, settings)
     from astro_io.input_spec import image_name
 
@@ -81,6 +85,31 @@ def _main(argv: Sequence[str] | None) -> int:
         f"flags{failed}, {time.monotonic() - start:.1f} s"
     )
     return SOME_FAILED if prediction.failed else DONE
+
+
+def _refuse_unknown(known: Iterable[str], may_know: Sequence[str]) -> None:
+    """Raise if the user knows what the weights cannot be told."""
+    from astro_io.errors import ConfigError
+
+    odd = [f"--{name.replace('_', '-')}" for name in known if name not in may_know]
+    if odd:
+        told = f"expected one of {', '.join(may_know)}" if may_know else "they are told nothing"
+        raise ConfigError(
+            f"{', '.join(odd)}: these weights have no use for it ({told}). Leave it out, or use "
+            "other weights (--weights)."
+        )
+
+
+def _refuse_existing(paths: Iterable[Path]) -> None:
+    """Raise if a picture is there already."""
+    from astro_io.errors import OutputExistsError
+
+    for path in paths:
+        if path.exists():
+            raise OutputExistsError(
+                f"{path} exists. Pass --overwrite, choose another --output, or do without "
+                "pictures (--no-gallery)."
+            )
 
 
 def _known(args: argparse.Namespace) -> dict[str, float | str]:

@@ -329,6 +329,13 @@ def _explain(mosaic: Mosaic, task: StampTask) -> None:
     if mosaic.missing:
         logger.info("%s: without %s", mosaic.name, ", ".join(mosaic.missing))
     own, wanted = mosaic.pixel_scale_arcsec, task.pixel_scale_arcsec
+    if own is None and wanted:
+        logger.info(
+            "%s: no sky coordinates (WCS) in the header; pixels taken to be %.4f arcsec wide, as "
+            "in the training set",
+            mosaic.name,
+            wanted,
+        )
     if own is not None and wanted and abs(wanted / own - 1) > SCALE_TOLERANCE:
         if not 0.2 < wanted / own < 5:
             raise ConfigError(

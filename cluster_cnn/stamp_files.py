@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from astro_io.atomic import atomic_path
+from cluster_cnn.stamp_coverage import bands_with_data
 
 MOST_MISSING = 1
 """Bands that an object may lack in the paper."""
@@ -28,7 +29,7 @@ def count_missing(stamps: np.ndarray) -> np.ndarray:
     stamps : ndarray of float, shape (N, H, W, B)
         NaN where there is no data.
     """
-    return (~np.isfinite(stamps).any(axis=(1, 2))).sum(axis=1)
+    return (~bands_with_data(stamps)).sum(axis=1)
 
 
 def write_stamp(
@@ -62,15 +63,22 @@ def write_stamp(
     primary = fits.PrimaryHDU()
     for key, value in (header or {}).items():
         if value is not None and not (isinstance(value, float) and not np.isfinite(value)):
-            primary.header[key] = value
+            primary.header[key] = _printable(value) if isinstance(value, str) else value
     hdus = [primary]
+    with_data = bands_with_data(stamp[None])[0]
     for channel, band in enumerate(bands):
         plane = stamp[..., channel]
-        hdu = fits.ImageHDU(np.where(np.isfinite(plane), plane, 0).astype(np.float32), name=band)
+        good = np.isfinite(plane) & with_data[channel]
+        hdu = fits.ImageHDU(np.where(good, plane, 0).astype(np.float32), name=band)
         hdu.header["FILTER"] = band
-        hdu.header["HASDATA"] = (bool(np.isfinite(plane).any()), "zeros throughout if False")
+        hdu.header["HASDATA"] = (bool(with_data[channel]), "zeros throughout if False")
         if channel < len(units) and units[channel]:
             hdu.header["BUNIT"] = units[channel]
         hdus.append(hdu)
     with atomic_path(path, overwrite=overwrite) as part:
         fits.HDUList(hdus).writeto(part)
+
+
+def _printable(text: str) -> str:
+    """Return text that a FITS card can hold: what is not printable ASCII becomes ``?``."""
+    return "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in text)

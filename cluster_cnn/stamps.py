@@ -1,8 +1,9 @@
-"""Cut stamps: ``python -m cluster_cnn.stamps MOSAIC --catalog TABLE --output OUT``."""
+"""Cut stamps: ``python -m cluster_cnn.stamps MOSAIC... --catalog TABLE... --output OUT``."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,33 +12,31 @@ from astro_io.cli import (
     DONE,
     SOME_FAILED,
     add_common_arguments,
+    check_at_least,
     configure_logging,
     new_parser,
     progress,
     run,
     summary,
 )
-from astro_io.errors import CatalogError, ConfigError, OutputExistsError
+from astro_io.errors import ConfigError, OutputExistsError
 from cluster_cnn.arguments import add_positions
 
 if TYPE_CHECKING:
     import numpy as np
 
     from cluster_cnn.mosaics import Mosaic, StampBatch
-    from cluster_cnn.positions import Candidates
+    from cluster_cnn.stamp_fields import CommonUnit, Field
 
 DEFAULT_BANDS = ("F275W", "F336W", "F438W", "F555W", "F814W")
-CLASS_COLUMNS = ("class", "phangs_cluster_class_human", "class_mode", "cluster_class")
-"""Names that the class is looked for under, in this order and in any case."""
-
-ID_COLUMNS = ("id", "id_phangs_cluster", "id_phangs_candidate", "source_id")
 _HDF5 = (".h5", ".hdf5")
 
 DESCRIPTION = """\
-Cut stamps around positions on a mosaic. OUT ending in .h5 is a training set (cluster_cnn.train
-reads it; the table's class is the label, rows without a class are left out); any other OUT is a
-folder that receives a FITS file with one extension a band for each object, as Wei et al. (2020) use
-them: a missing band is zero, objects that lack more than one are left out.
+Cut stamps around positions on mosaics. OUT ending in .h5 is a training set (cluster_cnn.train reads
+it; the table's class is the label, rows without a class are left out): of one field, or of several
+with a TABLE each, brought to the zero points of the first. Any other OUT is a folder that receives
+a FITS file with one extension a band for each object of one field, as Wei et al. (2020) use them: a
+missing band is zero. Objects that lack more than one band are left out.
 
 TABLE: a LEGUS table, a PHANGS-HST catalogue, or any table that astropy reads with x, y or ra, dec.
 """
@@ -51,29 +50,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     configure_logging(args)
-    if args.size < 8:
-        raise ConfigError(f"--size: expected at least 8; found {args.size}.")
     is_set = args.output.suffix in _HDF5
-    if args.output.exists() and (is_set or any(args.output.iterdir())) and not args.overwrite:
-        raise OutputExistsError(
-            f"{args.output} exists. Pass --overwrite, or choose another --output."
-        )
+    _check(args, is_set)
     from cluster_cnn.mosaics import Mosaic
-    from cluster_cnn.positions import pixel_positions, read_candidates
+    from cluster_cnn.positions import pixel_positions
+    from cluster_cnn.stamp_fields import agree, read_fields
 
-    candidates = read_candidates(args.catalog, columns=args.columns)
-    classes = read_classes(candidates, args.class_column, is_needed=is_set)
-    with Mosaic(args.mosaic, args.bands, may_lack_bands=True) as mosaic:
-        x, y = pixel_positions(candidates, mosaic.wcs, where=mosaic.name, origin=args.origin)
-        cutter = _SetOutput(args, mosaic, candidates, classes) if is_set else None
-        cutter = cutter or _FolderOutput(args, mosaic, candidates, classes)
-        batches = mosaic.cut(x, y, args.size, pixel_scale_arcsec=args.pixel_scale)
-        n_written = n_lacking = 0
-        with cutter as output:
-            for batch in progress(batches, description=mosaic.name, unit="batch"):
-                written, lacking = output.take(batch)
-                n_written, n_lacking = n_written + written, n_lacking + lacking
-    n = len(candidates)
+    fields = read_fields(
+        args.mosaics,
+        args.catalog,
+        args.distance_kpc,
+        columns=args.columns,
+        class_column=args.class_column,
+        needs_classes=is_set,
+    )
+    unit = agree(fields, args.bands, args.pixel_scale)
+    n = n_written = n_lacking = 0
+    with _SetOutput(args, fields, unit) if is_set else _FolderOutput(args, fields) as output:
+        for number, field in enumerate(fields):
+            with Mosaic(field.spec, args.bands, may_lack_bands=True) as mosaic:
+                x, y = pixel_positions(
+                    field.candidates, mosaic.wcs, where=mosaic.name, origin=args.origin
+                )
+                output.begin(number, mosaic, x, y)
+                batches = mosaic.cut(x, y, args.size, pixel_scale_arcsec=args.pixel_scale)
+                for batch in progress(batches, description=mosaic.name, unit="batch"):
+                    written, lacking = output.take(batch)
+                    n_written, n_lacking = n_written + written, n_lacking + lacking
+            n += len(field.candidates)
     summary(
         f"{args.output}: {n_written} stamps of {n} rows; {n_lacking} lack more than "
         f"{args.most_missing} band; {n - n_written - n_lacking} off the mosaic or without a class"
@@ -81,50 +85,39 @@ def _main(argv: Sequence[str] | None) -> int:
     return DONE if n_written or not n else SOME_FAILED
 
 
-def read_classes(candidates: Candidates, name: str | None, *, is_needed: bool) -> np.ndarray:
-    """Return the class of each row, int, shape (N,); 0 where there is none.
-
-    Raises
-    ------
-    CatalogError
-        If the table lacks the column that was asked for, or any class where one is needed.
-    """
-    import numpy as np
-
-    table = candidates.table
-    by_letters = {column.lower(): column for column in reversed(table.colnames)}
-    wanted = [name.lower()] if name else list(CLASS_COLUMNS)
-    found = next((by_letters[w] for w in wanted if w in by_letters), None)
-    if found is None:
-        if is_needed or name:
-            raise CatalogError(
-                f"{candidates.name}: expected a column {' or '.join(wanted)} with the class; found "
-                f"{', '.join(table.colnames[:12])}. Name it: --class-column."
-            )
-        return np.zeros(len(table), int)
-    try:
-        values = np.ma.asarray(table[found]).astype(float)
-    except ValueError as error:
-        raise CatalogError(
-            f"{candidates.name}: expected classes 1 to 4 in column {found}; found text ({error})."
-        ) from error
-    values = np.nan_to_num(np.ma.filled(values, 0.0))
-    return np.where(np.isin(values, (1, 2, 3, 4)), values, 0).astype(int)
+def _check(args: argparse.Namespace, is_set: bool) -> None:
+    """Refuse what cannot be done before anything is read."""
+    check_at_least(args, size=8, most_missing=0)
+    for flag, values in (
+        ("--pixel-scale", [] if args.pixel_scale is None else [args.pixel_scale]),
+        ("--distance-kpc", args.distance_kpc),
+    ):
+        for value in values:
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{flag}: expected a number above 0; found {value:g}.")
+    if not is_set and len(args.mosaics) > 1:
+        raise ConfigError(
+            f"{args.output}: expected one mosaic for a folder of FITS files; found "
+            f"{len(args.mosaics)}. Name a .h5 set, or take one folder for each."
+        )
+    exists = args.output.exists()
+    is_empty = exists and args.output.is_dir() and not any(args.output.iterdir())
+    if not is_set and exists and not args.output.is_dir():
+        raise OutputExistsError(f"{args.output} is no folder. Choose another --output.")
+    if exists and not args.overwrite and (is_set or not is_empty):
+        raise OutputExistsError(
+            f"{args.output} exists. Pass --overwrite, or choose another --output."
+        )
 
 
 class _FolderOutput:
-    """One FITS file an object."""
+    """One FITS file an object, of one field."""
 
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        mosaic: Mosaic,
-        candidates: Candidates,
-        classes: np.ndarray,
-    ) -> None:
-        self.args, self.mosaic, self.candidates, self.classes = args, mosaic, candidates, classes
-        by_letters = {name.lower(): name for name in reversed(candidates.table.colnames)}
-        self._id = next((by_letters[name] for name in ID_COLUMNS if name in by_letters), None)
+    def __init__(self, args: argparse.Namespace, fields: Sequence[Field]) -> None:
+        from cluster_cnn.stamp_fields import file_names
+
+        self.args, self.field = args, fields[0]
+        self._names, self._ids = file_names(self.field.candidates)
 
     def __enter__(self) -> _FolderOutput:
         self.args.output.mkdir(parents=True, exist_ok=True)
@@ -133,61 +126,57 @@ class _FolderOutput:
     def __exit__(self, *_) -> None:
         pass
 
+    def begin(self, number: int, mosaic: Mosaic, x: np.ndarray, y: np.ndarray) -> None:
+        """Go on with a field: its mosaic, and where its rows lie on it."""
+        self._mosaic, self._x, self._y = mosaic, x, y
+
     def take(self, batch: StampBatch) -> tuple[int, int]:
         """Write a batch; return how many were written, and how many lack too many bands."""
         from cluster_cnn.stamp_files import count_missing, write_stamp
 
         lacking = count_missing(batch.stamps) > self.args.most_missing
         for stamp, row in zip(batch.stamps[~lacking], batch.rows[~lacking], strict=True):
-            header = self._cards(int(row))
             write_stamp(
-                self.args.output / f"{self._name(int(row))}.fits",
+                self.args.output / f"{self._names[row]}.fits",
                 stamp,
                 self.args.bands,
-                header=header,
-                units=self.mosaic.unit,
+                header=self._cards(int(row)),
+                units=self._mosaic.unit,
                 overwrite=True,
             )
         return int((~lacking).sum()), int(lacking.sum())
 
-    def _name(self, row: int) -> str:
-        return f"row_{row:06d}" if self._id is None else f"{self.candidates.table[self._id][row]}"
-
     def _cards(self, row: int) -> dict[str, Any]:
-        first, second = (float(v[row]) for v in (self.candidates.first, self.candidates.second))
-        names = ("RA", "DEC") if self.candidates.is_sky else ("X", "Y")
-        return {
-            "OBJECT": self._name(row),
-            "MOSAIC": self.mosaic.name[:60],
-            names[0]: first,
-            names[1]: second,
-            "CLASS": int(self.classes[row]) or None,
+        candidates = self.field.candidates
+        cards: dict[str, Any] = {
+            "OBJECT": self._ids[row],
+            "MOSAIC": self._mosaic.name[:60],
+            "X": float(self._x[row]),
+            "Y": float(self._y[row]),
+            "CLASS": int(self.field.classes[row]) or None,
         }
+        if candidates.is_sky:
+            cards |= {"RA": float(candidates.first[row]), "DEC": float(candidates.second[row])}
+        return cards
 
 
 class _SetOutput:
     """A training set."""
 
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        mosaic: Mosaic,
-        candidates: Candidates,
-        classes: np.ndarray,
-    ) -> None:
+    def __init__(self, args: argparse.Namespace, fields: Sequence[Field], unit: CommonUnit) -> None:
         from astro_io.cluster_set import ClusterSetWriter
         from astro_io.provenance import provenance
 
-        self.args, self.classes = args, classes
-        zeropoints = mosaic.zeropoint_mag
+        self.args, self.fields, self.unit = args, fields, unit
         attributes = {
             "task": "classes",
-            "mosaic": mosaic.name,
-            "catalog": candidates.name,
-            "pixel_scale_arcsec": args.pixel_scale or mosaic.pixel_scale_arcsec,
+            "mosaic": ", ".join(unit.names),
+            "catalog": ", ".join(field.candidates.name for field in fields),
+            "pixel_scale_arcsec": unit.pixel_scale_arcsec or None,
+            "absent_bands": list(unit.absent),
         }
-        if all(value is not None for value in zeropoints):
-            attributes["zeropoint_mag"] = [float(value) for value in zeropoints if value]
+        if unit.zeropoints:
+            attributes["zeropoint_mag"] = [unit.zeropoints.get(band) for band in args.bands]
         self._writer = ClusterSetWriter(
             args.output,
             bands=args.bands,
@@ -203,6 +192,10 @@ class _SetOutput:
     def __exit__(self, *error) -> None:
         self._writer.__exit__(*error)
 
+    def begin(self, number: int, mosaic: Mosaic, x: np.ndarray, y: np.ndarray) -> None:
+        """Go on with a field."""
+        self._number = number
+
     def take(self, batch: StampBatch) -> tuple[int, int]:
         """Write a batch; return how many were written, and how many lack too many bands."""
         import numpy as np
@@ -210,16 +203,17 @@ class _SetOutput:
         from astro_io.cluster_set import CLUSTER_COLUMNS
         from cluster_cnn.stamp_files import count_missing
 
+        field = self.fields[self._number]
         lacking = count_missing(batch.stamps) > self.args.most_missing
-        taken = ~lacking & (self.classes[batch.rows] > 0)
+        taken = ~lacking & (field.classes[batch.rows] > 0)
         rows = batch.rows[taken]
         if len(rows):
             columns = {name: np.full(len(rows), np.nan, np.float32) for name in CLUSTER_COLUMNS}
-            columns["class"] = self.classes[rows].astype(np.int16)
+            columns["class"] = field.classes[rows].astype(np.int16)
             columns["row"] = rows.astype(np.int64)
-            distance = self.args.distance_kpc or np.nan
-            columns["distance_kpc"] = np.full(len(rows), distance, np.float32)
-            self._writer.append(batch.stamps[taken], columns)
+            columns["field"] = np.full(len(rows), self._number, np.int16)
+            columns["distance_kpc"] = np.full(len(rows), field.distance_kpc, np.float32)
+            self._writer.append(batch.stamps[taken] * self.unit.factors[self._number], columns)
         return len(rows), int(lacking.sum())
 
 
@@ -233,13 +227,25 @@ def _names(text: str) -> tuple[str, ...]:
 def _parser() -> argparse.ArgumentParser:
     parser = new_parser("cluster_cnn.stamps", DESCRIPTION)
     add = parser.add_argument
-    add("mosaic", metavar="MOSAIC", help="F275W=a.fits,..., a folder, a cube, or a file with bands")
-    add_positions(parser)
+    add(
+        "mosaics",
+        nargs="+",
+        metavar="MOSAIC",
+        help="F275W=a.fits,..., a folder, a cube, or a file with bands",
+    )
+    add_positions(parser, several=True)
     add("--bands", type=_names, default=DEFAULT_BANDS, help="channels (default: the five of LEGUS)")
     add("--size", type=int, default=64, metavar="PX", help="side of a stamp (default %(default)s)")
     add("--class-column", metavar="NAME", help="column of --catalog with the class, 1 to 4")
     add("--pixel-scale", type=float, metavar="ARCSEC", help="resample stamps to this pixel size")
-    add("--distance-kpc", type=float, metavar="KPC", help="of the galaxy, kept in a training set")
+    add(
+        "--distance-kpc",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="KPC",
+        help="of the galaxy, kept in a training set: one for all mosaics, or one for each",
+    )
     add(
         "--most-missing",
         type=int,

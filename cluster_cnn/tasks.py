@@ -53,6 +53,8 @@ class StampTask(Protocol):
         AB magnitude of one unit of flux in the training set, by band, where known.
     facts : dict
         Name and hash of the weights, for the metadata of the table.
+    may_know : tuple of str
+        What the user may know of candidates: keys of `known` in `measure`.
     """
 
     bands: tuple[str, ...]
@@ -61,6 +63,7 @@ class StampTask(Protocol):
     pixel_scale_arcsec: float
     zeropoint_mag: Mapping[str, float]
     facts: Mapping[str, Any]
+    may_know: tuple[str, ...]
 
     def columns(self) -> dict[str, ColumnNote]:
         """Return the result columns, in order."""
@@ -101,8 +104,11 @@ class StampTask(Protocol):
     def restrict(self, within: Mapping[str, tuple[float, float]]) -> None:
         """Keep parameters to ranges that the user knows; ConfigError if the task has none."""
 
-    def finish(self, output: Path) -> list[Path]:
-        """Write what belongs beside the table `output`, such as pictures; return the files."""
+    def beside(self, output: Path) -> list[Path]:
+        """Return the files that `finish` writes."""
+
+    def finish(self, output: Path) -> None:
+        """Write what belongs beside the table `output`, such as pictures."""
 
 
 def open_task(weights: str | Path, task: str | None = None) -> StampTask:

@@ -13,14 +13,15 @@ import numpy as np
 
 from astro_io.atomic import atomic_path
 from astro_io.cli import progress
-from astro_io.errors import OutputExistsError
+from astro_io.errors import ConfigError, DatasetError, OutputExistsError, WeightsError
 from astro_io.provenance import provenance
 from cluster_cnn.classes import figures
 from cluster_cnn.classes.calibration import mean_probabilities
 from cluster_cnn.classes.data import label_index, read_distances
 from cluster_cnn.classes.predictor import ClassEstimates, ClassPredictor
 from cluster_cnn.classes.scores import class_scores, spread_of_runs
-from cluster_cnn.data import StampSource
+from cluster_cnn.classes.weights_file import HELD_OUT_SHARE, N_STAMPS
+from cluster_cnn.data import StampSource, split_rows
 
 METRICS_FILE, PREDICTIONS_FILE = "metrics.json", "predictions.npz"
 CONFUSION_FILE, ENTROPY_FILE, ABLATION_FILE = "confusion.png", "entropy.png", "ablation.png"
@@ -39,6 +40,7 @@ def evaluate_weights(args: argparse.Namespace) -> tuple[str, str]:
     tables, line : str
         For stdout.
     """
+    _refuse_flags_of_parameters(args)
     path = args.output / METRICS_FILE
     if path.exists() and not args.overwrite:
         raise OutputExistsError(f"{path} exists. Pass --overwrite, or choose another --output.")
@@ -48,33 +50,52 @@ def evaluate_weights(args: argparse.Namespace) -> tuple[str, str]:
         args.output,
         limit=args.limit,
         has_ablation=args.ablation,
+        is_held_out=args.held_out,
     )
     best = metrics["classes"]
     line = f"{best['accuracy']:.1f} % of {best['n']} in the right class -> {args.output}"
     return scorecard(metrics), line
 
 
+def _refuse_flags_of_parameters(args: argparse.Namespace) -> None:
+    """Raise if a flag was given that says nothing of classes."""
+    given = {
+        "--within": args.within,
+        "--no-baseline": args.no_baseline,
+        "--baseline-training": args.baseline_training,
+    }
+    odd = [flag for flag, value in given.items() if value]
+    if odd:
+        raise ConfigError(
+            f"{', '.join(odd)}: only for weights that give parameters; {args.weights} gives "
+            "classes. Leave it out."
+        )
+
+
 def evaluate_classes(
     predictor: ClassPredictor,
-    dataset: Path,
+    datasets: Sequence[Path],
     output: Path,
     *,
     limit: int | None = None,
     has_ablation: bool = False,
+    is_held_out: bool = False,
 ) -> dict[str, Any]:
-    """Score an ensemble on a set; write ``metrics.json``, the predictions and figures.
+    """Score an ensemble on sets; write ``metrics.json``, the predictions and figures.
 
     Parameters
     ----------
     predictor : ClassPredictor
-    dataset : Path
-        Made by ``simulate.clusters --task classes`` or `cluster_cnn.stamps`.
+    datasets : sequence of Path
+        Made by ``simulate.clusters --task classes`` or `cluster_cnn.stamps`; they count as one.
     output : Path
         Folder.
     limit : int, optional
         Only the first so many stamps.
     has_ablation : bool
         Also score with each band blanked in turn, as figure 5 of Wei et al.
+    is_held_out : bool
+        The sets are those of the training: only what it set aside, see `held_out_rows`.
 
     Returns
     -------
@@ -83,8 +104,9 @@ def evaluate_classes(
     """
     config = predictor.config
     ids = config.class_ids
-    source = StampSource.seen_by(config, [dataset])
-    rows = np.arange(len(source))[:limit]
+    source = StampSource.seen_by(config, datasets)
+    rows = held_out_rows(predictor, source) if is_held_out else np.arange(len(source))
+    rows = rows[:limit]
     truth = source.column("class")[rows]
     label_index(truth, ids)  # refuses classes that the network does not know
     estimates, each = classify_source(predictor, source, rows)
@@ -103,12 +125,52 @@ def evaluate_classes(
         metrics["ablation"] = ablate(predictor, source, rows, truth, whole)
     metrics |= {
         "weights": predictor.describe(),
-        "dataset": dataset.name,
+        "dataset": ", ".join(path.name for path in datasets),
+        "held_out": is_held_out,
         "provenance": provenance(),
     }
     source.close()
     _write(output, metrics, truth, estimates, ids)
     return metrics
+
+
+def held_out_rows(predictor: ClassPredictor, source: StampSource) -> np.ndarray:
+    """Return the stamps of a training set that its training set aside.
+
+    Parameters
+    ----------
+    predictor : ClassPredictor
+    source : StampSource
+        The sets of the training, in their order.
+
+    Returns
+    -------
+    ndarray of int
+
+    Raises
+    ------
+    WeightsError
+        If the weights do not say, or set nothing aside.
+    DatasetError
+        If these are not the sets that they were trained on.
+    """
+    facts = predictor.metadata
+    share = float(facts.get(HELD_OUT_SHARE) or 0.0)
+    if not share:
+        raise WeightsError(
+            f"{predictor.where}: expected weights that set a share of their training set aside "
+            "(data.validation_share); these say nothing of it. Score them on a set of its own, "
+            "without --held-out."
+        )
+    wanted = list(facts["training_set"]), int(facts[N_STAMPS])
+    found = [path.name for path in source.paths], len(source)
+    if found != wanted:
+        raise DatasetError(
+            f"--held-out: expected the training set, {', '.join(wanted[0])} of {wanted[1]} stamps; "
+            f"found {', '.join(found[0])} of {found[1]}. Name the sets of the training in their "
+            "order (--dataset)."
+        )
+    return split_rows(len(source), share)[1]
 
 
 def classify_source(

@@ -29,6 +29,7 @@ from cluster_cnn.classes.networks import (
 from cluster_cnn.classes.weights_file import ClassWeights, read_class_weights
 from cluster_cnn.noise import quiet_noise
 from cluster_cnn.normalise import StampScale, normalise_stamps
+from cluster_cnn.stamp_coverage import bands_with_data, has_middle
 from cluster_cnn.weights_file import assign_strictly
 
 NO_CLUSTER = 4
@@ -234,16 +235,12 @@ class ClassPredictor:
     def is_usable(self, stamps: np.ndarray) -> np.ndarray:
         """Return True for stamps that can be classified, shape (N,).
 
-        A band that is the same everywhere says nothing, as one without data.
         One band is enough for our network.  Those of Wei et al. bear one missing band; stamps
-        that lack more are dropped, as in the paper.
+        that lack more are dropped, as in the paper.  The middle must have data.
         """
-        finite = np.isfinite(stamps)
-        highest = np.where(finite, stamps, -np.inf).max(axis=(1, 2))
-        has_data = highest > np.where(finite, stamps, np.inf).min(axis=(1, 2))
-        n_bands = has_data.sum(axis=1)
+        n_bands = bands_with_data(stamps).sum(axis=1)
         needed = len(self.config.bands) - 1 if self.config.network in PAPER_NETWORKS else 1
-        return n_bands >= max(1, needed)
+        return (n_bands >= max(1, needed)) & has_middle(stamps)
 
     def outputs(
         self,

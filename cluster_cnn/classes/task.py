@@ -9,7 +9,7 @@ import numpy as np
 
 from astro_io.errors import ConfigError
 from cluster_cnn.band_order import OrderWatch
-from cluster_cnn.classes.config import CLASS_NAMES
+from cluster_cnn.classes.config import CLASS_NAMES, PAPER_NETWORKS
 from cluster_cnn.classes.figures import draw_gallery
 from cluster_cnn.classes.predictor import COMPACT, NO_CLUSTER, ClassEstimates, ClassPredictor
 from cluster_cnn.flags import CandidateFlag
@@ -18,6 +18,9 @@ from cluster_cnn.tasks import ColumnNote
 
 GALLERY_COLUMNS = 10
 """Stamps in a row of a gallery."""
+
+NO_ANSWER = -1
+"""Value of ``is_cluster`` without a result."""
 
 DISTANCE = "distance_kpc"
 """What the user may know of a candidate."""
@@ -54,6 +57,13 @@ class ClassTask:
         """Classes that the network tells apart."""
         return self.predictor.config.class_ids
 
+    @property
+    def may_know(self) -> tuple[str, ...]:
+        """Return what the user may know: the distance, where the network asks for it."""
+        config = self.predictor.config
+        has_distance = config.has_distance and config.network not in PAPER_NETWORKS
+        return (DISTANCE,) if has_distance else ()
+
     def columns(self) -> dict[str, ColumnNote]:
         """Return unit and meaning of each result column, in order."""
         notes = {
@@ -64,7 +74,9 @@ class ClassTask:
         notes["p_cluster"] = ColumnNote("", "probability of any class but 4")
         if set(COMPACT) <= set(self.class_ids):
             notes["p_compact"] = ColumnNote("", "probability of class 1 or 2")
-        notes["is_cluster"] = ColumnNote("", "1 where p_cluster is at least 0.5, else 0", 0)
+        notes["is_cluster"] = ColumnNote(
+            "", "1 where p_cluster is at least 0.5, else 0; -1 without a result", NO_ANSWER
+        )
         largest = np.log(len(self.class_ids))
         notes["entropy"] = ColumnNote("", f"of the probabilities, nats; at most {largest:.2f}")
         notes["p_spread"] = ColumnNote("", "deviation of the ensemble about the chosen class")
@@ -79,7 +91,7 @@ class ClassTask:
         self._keep_examples(stamps, estimates)
         has_result = estimates.chosen > 0
         is_odd = estimates.is_strange.copy()
-        if self.predictor.config.has_distance and DISTANCE in known:
+        if DISTANCE in known:
             is_odd |= self.predictor.calibration.is_far(known[DISTANCE])
         flags = np.where(has_result & is_odd, int(CandidateFlag.OUT_OF_RANGE), 0)
         self._noise.look(estimates.noise[has_result])
@@ -101,21 +113,21 @@ class ClassTask:
         """Refuse: classes have no ranges."""
         raise ConfigError("--within: these weights give classes, not parameters. Leave it out.")
 
-    def finish(self, output: Path) -> list[Path]:
-        """Draw a gallery of each class beside the table: most and least certain candidates.
+    def beside(self, output: Path) -> list[Path]:
+        """Return ``NAME.class_1.png`` and so on beside the table `output`."""
+        stem = output.name.split(".")[0]
+        return [output.with_name(f"{stem}.class_{class_id}.png") for class_id in self.class_ids]
+
+    def finish(self, output: Path) -> None:
+        """Draw a gallery of each class: the most and the least certain candidates.
 
         Parameters
         ----------
         output : Path
-            The table; ``NAME.class_1.png`` and so on are written beside it.
-
-        Returns
-        -------
-        list of Path
+            The table; see `beside`.
         """
-        written = []
-        for class_id, examples in self._gallery.items():
-            path = output.with_name(f"{output.name.split('.')[0]}.class_{class_id}.png")
+        for path, class_id in zip(self.beside(output), self.class_ids, strict=True):
+            examples = self._gallery[class_id]
             draw_gallery(
                 path,
                 [
@@ -124,8 +136,6 @@ class ClassTask:
                 ],
                 title=f"class {class_id}: {CLASS_NAMES[class_id - 1]}, {examples.n} candidates",
             )
-            written.append(path)
-        return written
 
     def _values(self, estimates: ClassEstimates) -> dict[str, np.ndarray]:
         p_cluster = estimates.probability_of([i for i in self.class_ids if i != NO_CLUSTER])
@@ -136,7 +146,8 @@ class ClassTask:
         values["p_cluster"] = p_cluster
         if set(COMPACT) <= set(self.class_ids):
             values["p_compact"] = estimates.probability_of(COMPACT)
-        values["is_cluster"] = (np.nan_to_num(p_cluster) >= 0.5).astype(np.int16)
+        is_cluster = np.where(np.isfinite(p_cluster), p_cluster >= 0.5, NO_ANSWER)
+        values["is_cluster"] = is_cluster.astype(np.int16)
         values["entropy"] = estimates.entropy
         values["p_spread"] = estimates.spread
         values["strangeness"] = estimates.distance

@@ -36,6 +36,8 @@ from cluster_cnn.classes.losses import label_loss
 from cluster_cnn.classes.networks import COPIES, LOGITS, build_class_model
 from cluster_cnn.classes.predictor import ClassPredictor
 from cluster_cnn.classes.weights_file import (
+    HELD_OUT_SHARE,
+    N_STAMPS,
     read_class_weights,
     read_member,
     save_class_weights,
@@ -316,6 +318,8 @@ def pack_members(config: ClassTrainConfig, output: Path, stamps: TrainingStamps)
         "name": config.name,
         "seed": config.seed,
         "members": facts,
+        HELD_OUT_SHARE: 0.0 if config.data.validation else config.data.validation_share,
+        N_STAMPS: len(stamps.source),
         **metadata_of(stamps.source),
         **provenance(),
     }

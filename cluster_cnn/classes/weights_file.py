@@ -18,6 +18,9 @@ from cluster_cnn.weights_file import known_settings, settings_of_facts, settings
 FORMAT = "cluster-cnn classes 1"
 MEMBER_FORMAT = "cluster-cnn class member 1"
 
+HELD_OUT_SHARE, N_STAMPS = "held_out_share", "n_stamps"
+"""Metadata: which share of how many training stamps was set aside (`split_rows`); 0 for none."""
+
 Tensors = dict[str, np.ndarray]
 
 

@@ -16,7 +16,6 @@ from simulate.star_clusters.cluster_stars import ClusterParameters, PointSources
 from simulate.star_clusters.config import ClusterSetConfig
 from simulate.star_clusters.field_stars import Population
 from simulate.star_clusters.filters import get_filters
-from simulate.star_clusters.imf import KroupaImf
 from simulate.star_clusters.isochrones import Isochrone
 from simulate.star_clusters.others import draw_galaxy
 from simulate.star_clusters.render import StampGrid
@@ -187,7 +186,7 @@ def _cluster(
     isochrone = _pick_isochrone(source, rng, class_id)
     av = rng.uniform(*c.av_mag) * (1.0 if isochrone.log_age < 8.5 else 0.4)
     factor = source.counts(distance_kpc, av)
-    light_per_mass = _light_per_mass(isochrone)[source.band] * factor[source.band]
+    light_per_mass = isochrone.light_per_mass[source.band] * factor[source.band]
     wanted = source.flux_of(mag)
     mass = wanted / light_per_mass
     if not source.classes.log_mass[0] <= np.log10(mass) <= source.classes.log_mass[1]:
@@ -327,17 +326,6 @@ def _pick_isochrone(source: ObjectSource, rng: np.random.Generator, class_id: in
     age = ages[rng.integers(len(ages))]
     same = [iso for iso in source.isochrones if iso.log_age == age]
     return same[rng.integers(len(same))]
-
-
-_LIGHT: dict[int, np.ndarray] = {}
-
-
-def _light_per_mass(isochrone: Isochrone) -> np.ndarray:
-    """Return the flux of one solar mass formed, shape (B,)."""
-    key = id(isochrone)
-    if key not in _LIGHT:
-        _LIGHT[key] = 10.0 ** (-0.4 * isochrone.integrated_magnitudes(KroupaImf()))
-    return _LIGHT[key]
 
 
 def _radius_range(source: ObjectSource, distance_kpc: float) -> tuple[float, float]:

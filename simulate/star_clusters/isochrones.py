@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -113,6 +114,11 @@ class Isochrone:
         """
         number, flux = self.points(imf)
         return -2.5 * np.log10(total_mass * (number @ flux))
+
+    @cached_property
+    def light_per_mass(self) -> np.ndarray:
+        """Flux of one solar mass formed, Kroupa IMF, as from `fluxes`, shape (B,)."""
+        return 10.0 ** (-0.4 * self.integrated_magnitudes(KroupaImf()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -120,6 +120,15 @@ def test_bands_rename_planes_that_the_header_calls_otherwise(tmp_path):
     assert_bands(read_image(path, bands="grz"), "grz")
 
 
+def test_extensions_of_other_hst_filters_are_not_renamed_by_position(tmp_path):
+    hdus = [fits.ImageHDU(plane(b), name=n) for b, n in zip("gr", ("F475W", "F606W"), strict=True)]
+    path = write_mef(tmp_path / "m.fits", *hdus)
+    with pytest.raises(ImageError, match="expected bands F438W, F555W; found F475W, F606W. Add"):
+        read_image(path, bands=("F438W", "F555W"))
+    assert read_image(path, bands=("f606w", "f475w")).bands == ("f606w", "f475w")
+    assert_bands(read_image(path, bands="gr"), "gr")  # these name no filter of HST
+
+
 def test_bands_never_rename_part_of_what_the_header_names(tmp_path):
     path = cube(tmp_path / "c.fits", BANDS="grz")
     with pytest.raises(ImageError, match="expected bands g, r, i; found g, r, z. Add i"):

@@ -132,6 +132,19 @@ def test_extension_in_brackets_is_split_off(tmp_path):
     assert resolve_input(tmp_path / "odd[1].fits") == FitsFile(tmp_path / "odd[1].fits")
 
 
+def test_one_filter_stands_for_another_when_asked(tmp_path):
+    touch(tmp_path, "a.fits", "b.fits", "F435W=c.fits")
+    spec = f"F438W=f435w={tmp_path / 'a.fits'}[SCI],F555W={tmp_path / 'b.fits'}"
+    assert resolve_input(spec) == {
+        "F438W": FitsFile(tmp_path / "a.fits", "SCI", alias="F435W"),
+        "F555W": FitsFile(tmp_path / "b.fits"),
+    }
+    assert image_name(f"F438W=F435W={tmp_path / 'a.fits'}") == "a"
+    assert resolve_input(f"g={tmp_path / 'F435W=c.fits'}")["g"].alias is None
+    with pytest.raises(InputNotFoundError, match=r"none\.fits: no such file"):
+        resolve_input(f"F438W=F435W={tmp_path / 'none.fits'}")
+
+
 def test_path_with_an_equal_sign_is_a_path(tmp_path):
     touch(tmp_path, "seed=3.fits")
     assert resolve_input(tmp_path / "seed=3.fits") == FitsFile(tmp_path / "seed=3.fits")

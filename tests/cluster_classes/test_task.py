@@ -7,9 +7,12 @@ from argparse import Namespace
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from astropy.table import Table
 from class_stamps import make_stamps, tiny_model, write_set
 
 from astro_io.errors import ConfigError, OutputExistsError, WeightsError
+from cluster_cnn import evaluate, predict
 from cluster_cnn.band_order import learn_band_order
 from cluster_cnn.classes import evaluation, figures
 from cluster_cnn.classes.calibration import NOISE_MARGIN, ClassCalibration
@@ -20,6 +23,7 @@ from cluster_cnn.classes.weights_file import save_class_weights
 from cluster_cnn.flags import CandidateFlag
 from cluster_cnn.noise import NoiseRange
 from cluster_cnn.normalise import measure_scale
+from cluster_cnn.stamp_coverage import has_middle
 from cluster_cnn.tasks import open_task
 from cluster_cnn.weights_file import named_variables
 
@@ -117,9 +121,35 @@ def test_stamp_without_data_has_no_class(task):
     stamps[1] = np.nan
     values, flags = task.measure(stamps, {})
     assert values["class"][1] == 0
+    assert values["is_cluster"].tolist()[1] == task.columns()["is_cluster"].missing == -1
     assert np.isnan(values["p_class_1"][1])
     assert flags[1] == CandidateFlag.NO_RESULT
     assert flags[0] == flags[2] == 0
+
+
+@pytest.mark.parametrize("side", [2, 20])
+def test_stamp_without_its_middle_has_no_class(task, side):
+    stamps, _ = make_stamps(3, seed=3)
+    hole = np.s_[16 - side // 2 : 16 + side // 2]
+    stamps[1, hole, hole] = np.nan
+    stamps[2, hole, hole, 0] = np.nan  # the other band has data
+    values, flags = task.measure(stamps, {})
+    assert (values["class"] > 0).tolist() == [True, False, True]
+    assert flags[1] == CandidateFlag.NO_RESULT
+    assert np.isnan(values["p_cluster"][1])
+
+
+def test_middle_by_hand():
+    """Four pixels of an even stamp, five of an odd one: a cross."""
+    for side, middle in ((4, [(1, 1), (1, 2), (2, 1), (2, 2)]),
+                         (5, [(1, 2), (2, 1), (2, 2), (2, 3), (3, 2)])):  # fmt: skip
+        for kept in middle:
+            stamp = np.ones((1, side, side, 2))
+            for y, x in middle:
+                stamp[:, y, x] = np.nan
+            assert not has_middle(stamp)[0]
+            stamp[0, *kept, 1] = 7.0
+            assert has_middle(stamp)[0]
 
 
 def test_gallery_keeps_the_surest_and_the_most_doubtful(task, tmp_path):
@@ -137,7 +167,8 @@ def test_gallery_keeps_the_surest_and_the_most_doubtful(task, tmp_path):
     assert len(sure) == GALLERY_COLUMNS
     assert sure[0].endswith(f"H {own[0]:.2f}")
     assert doubtful[0].endswith(f"H {own[-1]:.2f}")
-    files = task.finish(tmp_path / "result.fits")
+    task.finish(tmp_path / "result.fits")
+    files = task.beside(tmp_path / "result.fits")
     assert [path.name for path in files] == ["result.class_1.png", "result.class_4.png"]
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in files)
 
@@ -146,11 +177,15 @@ def test_evaluation_writes_scores_and_figures(weights, tmp_path):
     dataset = write_set(tmp_path / "set.h5", 60, seed=6)
     args = Namespace(
         weights=weights,
-        dataset=dataset,
+        dataset=[dataset],
+        held_out=False,
         output=tmp_path / "scores",
         overwrite=False,
         limit=50,
         ablation=True,
+        within=[],
+        no_baseline=False,
+        baseline_training=[],
     )
     table, line = evaluation.evaluate_weights(args)
     metrics = json.loads((args.output / "metrics.json").read_text())
@@ -165,6 +200,57 @@ def test_evaluation_writes_scores_and_figures(weights, tmp_path):
         assert (args.output / name).read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(OutputExistsError, match="--overwrite"):
         evaluation.evaluate_weights(args)
+
+
+def one_line_of(capsys, code) -> str:
+    error = capsys.readouterr().err
+    assert code == 2 and error.startswith("error: ") and error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize(
+    "flags", [["--within", "log_age=6,7"], ["--no-baseline"], ["--baseline-training", "a.h5"]]
+)
+def test_evaluate_refuses_what_classes_have_not(weights, tmp_path, capsys, flags):
+    line = ["--weights", str(weights), "--dataset", "a.h5", "--output", str(tmp_path / "scores")]
+    error = one_line_of(capsys, evaluate.main([*line, *flags, "-q"]))
+    assert f"{flags[0]}: only for weights that give parameters" in error
+
+
+def test_predict_refuses_an_extinction_for_classes(weights, tmp_path, capsys):
+    Table({"x": [1.0], "y": [2.0]}).write(tmp_path / "pos.csv")
+    line = ["m.fits", "--catalog", str(tmp_path / "pos.csv"), "--weights", str(weights), "-q"]
+    error = one_line_of(
+        capsys, predict.main([*line, "--av", "0.3", "--output", str(tmp_path / "out.fits")])
+    )
+    assert "--av: these weights have no use for it (expected one of distance_kpc)" in error
+
+
+def test_networks_of_the_paper_are_told_no_distance(task):
+    model = {"network": "resnet18", "normalization": "zscore", "background": "none"}
+    task.predictor.config = tiny_model(**model, crop_size=24, image_size=32)
+    assert task.may_know == ()
+    task.predictor.config = tiny_model()
+    assert task.may_know == ("distance_kpc",)
+
+
+def test_galleries_are_not_written_over(weights, tmp_path, capsys):
+    Table({"x": [20.0], "y": [20.0]}).write(tmp_path / "pos.csv")
+    rng = np.random.default_rng(1)
+    names = [tmp_path / f"img_{band}.fits" for band in ("F555W", "F814W")]
+    for name in names:
+        fits.writeto(name, rng.normal(0, 1, (40, 40)).astype(np.float32))
+    mine = tmp_path / "out.class_4.png"
+    mine.write_bytes(b"mine")
+    line = [str(tmp_path), "--catalog", str(tmp_path / "pos.csv"), "--weights", str(weights)]
+    line += ["--output", str(tmp_path / "out.fits"), "-q"]
+    error = one_line_of(capsys, predict.main(line))
+    assert "out.class_4.png exists. Pass --overwrite" in error
+    assert mine.read_bytes() == b"mine" and not (tmp_path / "out.fits").exists()
+    assert predict.main([*line, "--no-gallery"]) == 0
+    assert mine.read_bytes() == b"mine"
+    assert predict.main([*line, "--overwrite"]) == 0
+    assert mine.read_bytes()[:4] == b"\x89PNG"
 
 
 def test_two_missing_bands_are_too_many_for_the_paper():

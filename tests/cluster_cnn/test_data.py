@@ -46,6 +46,43 @@ def test_stamps_come_in_the_bands_and_size_asked_for(path, tmp_path):
     assert source.parameters(["log_radius"])[0, 0] != source.parameters(["log_radius"])[0, 0]
 
 
+def write_field(path, *, scale, zeropoints, seed, absent=()):
+    attributes = {"pixel_scale_arcsec": scale, "zeropoint_mag": zeropoints}
+    attributes["absent_bands"] = list(absent)
+    with ClusterSetWriter(path, bands=BANDS, attributes=attributes) as writer:
+        writer.append(*make_stamps(4, seed=seed))
+    return path
+
+
+def test_sets_of_several_fields_come_in_one_unit(tmp_path):
+    """A zero point brighter by 2.5 mag: one unit of the second set is a tenth of the first's."""
+    first = write_field(tmp_path / "a.h5", scale=0.0396, zeropoints=[26.0, None], seed=1)
+    second = write_field(tmp_path / "b.h5", scale=0.0398, zeropoints=[28.5, None], seed=2)
+    source = StampSource([first, second], bands=BANDS, stamp_size=SIZE)
+    assert source.pixel_scale_arcsec == 0.0396 and source.zeropoint_mag == {BANDS[0]: 26.0}
+    found, own = source.read(np.array([0, 4])), [make_stamps(4, seed=s)[0][0] for s in (1, 2)]
+    np.testing.assert_array_equal(found[0], own[0])
+    np.testing.assert_allclose(found[1, ..., 0], own[1][..., 0] / 10, rtol=1e-5)
+    np.testing.assert_array_equal(found[1, ..., 1], own[1][..., 1])
+    absent = write_field(tmp_path / "c.h5", scale=0.0396, zeropoints=[None, None], seed=3,
+                         absent=BANDS[:1])  # fmt: skip
+    assert StampSource([first, absent], bands=BANDS, stamp_size=SIZE).zeropoint_mag
+
+
+@pytest.mark.parametrize(
+    ("scale", "zeropoints", "said"),
+    [
+        (0.0404, [26.0, None], r"pixel_scale_arcsec differs: 0\.0396 in a\.h5, 0\.0404 in b\.h5"),
+        (0.0396, [None, None], r"zeropoint_mag differs: F475W has 26\.000 in a\.h5, none in b\.h5"),
+    ],
+)
+def test_fields_that_cannot_be_joined_are_refused(tmp_path, scale, zeropoints, said):
+    first = write_field(tmp_path / "a.h5", scale=0.0396, zeropoints=[26.0, None], seed=1)
+    second = write_field(tmp_path / "b.h5", scale=scale, zeropoints=zeropoints, seed=2)
+    with pytest.raises(DatasetError, match=said):
+        StampSource([first, second], bands=BANDS, stamp_size=SIZE)
+
+
 def test_sets_of_another_kind_are_refused(path, tmp_path):
     odd = tmp_path / "odd.h5"
     with ClusterSetWriter(odd, bands=BANDS, attributes={"pixel_scale_arcsec": 0.04}) as writer:

@@ -10,11 +10,11 @@ import pytest
 from astro_io.errors import CatalogError, InputNotFoundError
 from cluster_cnn.legus import (
     count_agreement,
-    is_legus_table,
     legus_columns,
     photometry_features,
     read_legus,
     votes_of,
+    why_not_legus,
 )
 
 
@@ -80,12 +80,32 @@ def test_other_files_are_refused(tmp_path):
         read_legus(tmp_path / "short.tab")
     with pytest.raises(InputNotFoundError):
         read_legus(tmp_path / "none.tab")
-    assert not is_legus_table(tmp_path / "short.tab")
-    assert not is_legus_table(tmp_path / "none.tab")
+    assert why_not_legus(tmp_path / "short.tab") == "it has fewer than 34 columns"
+    assert "no such table" in why_not_legus(tmp_path / "none.tab")
     (tmp_path / "cut.tab.gz").write_bytes(gzip.compress(b"1 " * 34 + b"\n")[:-9])
     with pytest.raises(CatalogError, match="cut"):
         read_legus(tmp_path / "cut.tab.gz")
-    assert is_legus_table(write_table(tmp_path / "good.tab"))
+    assert why_not_legus(write_table(tmp_path / "good.tab")) == ""
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        (0, 1.5, "column 1 is no number of a source"),
+        (3, 361.0, "column 4 is no right ascension"),
+        (4, -91.0, "column 5 is no declination"),
+        (32, 22.5, "column 33 is no number of filters"),
+        (33, 5.0, "column 34 is no class, 0 to 4"),
+        (37, 0.5, "columns from 36 on are no votes"),
+    ],
+)
+def test_numbers_of_another_kind_are_no_legus_table(tmp_path, column, value, said):
+    rows = np.loadtxt(write_table(tmp_path / "good.tab"))
+    rows[2, column] = value
+    np.savetxt(tmp_path / "odd.tab", rows, fmt="%.3f")
+    assert said in why_not_legus(tmp_path / "odd.tab")
+    with pytest.raises(CatalogError, match=said):
+        read_legus(tmp_path / "odd.tab")
 
 
 def test_real_table_has_the_published_classes(shared_data):

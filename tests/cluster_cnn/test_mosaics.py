@@ -11,6 +11,7 @@ from astro_io.errors import ImageError, InputNotFoundError
 from cluster_cnn import mosaics
 from cluster_cnn.flags import FLAG_MEANINGS, CandidateFlag
 from cluster_cnn.mosaics import Mosaic
+from cluster_cnn.stamp_files import count_missing, write_stamp
 
 EDGE, BAD = CandidateFlag.EDGE, CandidateFlag.BAD_PIXELS
 BANDS = ("F475W", "F814W")
@@ -89,6 +90,19 @@ def test_gaps_and_bands_without_data_are_flagged(tmp_path):
     missing = CandidateFlag.MISSING_BAND
     assert flags.tolist() == [BAD, missing, BAD, 0]
     assert np.isnan(stamps[1, ..., 1]).all() and np.isfinite(stamps[1, ..., 0]).all()
+
+
+def test_a_band_of_one_value_counts_as_missing(tmp_path):
+    second = ramp(0.5)
+    second[:, 60:] = 3.0
+    a, b = write_plane(tmp_path / "a.fits", ramp(0.5)), write_plane(tmp_path / "b.fits", second)
+    with Mosaic(f"F475W={a},F814W={b}", BANDS) as mosaic:
+        stamps, flags = cut_all(mosaic, [75.0, 62.0, 30.0], [25.0] * 3, 9)
+    assert flags.tolist() == [CandidateFlag.MISSING_BAND, 0, 0]
+    assert count_missing(stamps).tolist() == [1, 0, 0]
+    write_stamp(tmp_path / "s.fits", stamps[0], BANDS)
+    with fits.open(tmp_path / "s.fits") as hdus:
+        assert not hdus["F814W"].header["HASDATA"] and not hdus["F814W"].data.any()
 
 
 def test_a_mosaic_without_a_band_is_refused_or_taken_as_blank(spec):
@@ -211,6 +225,28 @@ def test_files_in_the_wrong_order_are_refused(tmp_path):
         assert mosaic.missing == ()
     with pytest.raises(ImageError, match=r"given as F475W, but is of F814W.*order of the files"):
         Mosaic(f"F475W={b},F814W={a}", BANDS)
+
+
+def test_one_filter_stands_for_another_when_asked(tmp_path):
+    a = write_plane(tmp_path / "a.fits", ramp(0.5), FILTER="F435W")
+    b = write_plane(tmp_path / "b.fits", ramp(1.5), FILTER="F814W")
+    with pytest.raises(ImageError, match=r"is of F435W.*F438W=F435W=FILE lets"):
+        Mosaic(f"F438W={a},F814W={b}", ("F438W", "F814W"))
+    with Mosaic(f"F438W=F435W={a},F814W={b}", ("F438W", "F814W")) as mosaic:
+        stamps, _ = cut_all(mosaic, [40.0], [30.0], 5)
+    assert stamps[0, 2, 2].tolist() == [3040.5, 3041.5]
+    with pytest.raises(ImageError, match=r"given as F435W, but is of F814W"):
+        Mosaic(f"F438W=F435W={b},F814W={a}", ("F438W", "F814W"))
+
+
+def test_extensions_of_other_filters_are_refused(tmp_path):
+    hdus = [fits.ImageHDU(ramp(k), name=name) for k, name in enumerate(("F435W", "F606W"))]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(tmp_path / "m.fits")
+    with pytest.raises(ImageError, match="expected bands F475W, F814W; found F435W, F606W"):
+        Mosaic(tmp_path / "m.fits", BANDS)
+    both = f"F475W=F435W={tmp_path / 'm.fits'},F814W=F606W={tmp_path / 'm.fits'}"
+    with Mosaic(both, BANDS) as mosaic:
+        assert mosaic.missing == ()
 
 
 def test_the_same_image_for_two_bands_is_refused(tmp_path):

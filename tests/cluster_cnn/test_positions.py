@@ -68,6 +68,33 @@ def test_pixel_positions_from_one_are_moved():
     assert (x[0], y[0]) == (0.0, 4.0)
 
 
+@pytest.mark.parametrize("origin", [0, 1])
+def test_positions_of_sextractor_count_from_one(origin):
+    """X_IMAGE and Y_IMAGE always do; plain x and y stay as they are."""
+    table = Table({"X_IMAGE": [1.0, 7.5], "Y_IMAGE": [5.0, 1.0]})
+    x, y = pixel_positions(candidates_of(table), None, origin=origin)
+    assert x.tolist() == [0.0, 6.5] and y.tolist() == [4.0, 0.0]
+
+
+def test_a_wide_table_of_numbers_is_not_taken_for_legus(tmp_path):
+    rng = np.random.default_rng(1)
+    rows = rng.uniform(0, 100, (5, 40))
+    np.savetxt(tmp_path / "plain.txt", rows)
+    with pytest.raises(CatalogError, match="or a LEGUS table; found a table without names, and "):
+        read_candidates(tmp_path / "plain.txt")
+    found = read_candidates(tmp_path / "plain.txt", columns=("col2", "col3"))
+    np.testing.assert_allclose(found.first, rows[:, 1])
+    names = " ".join(["x", "y", *(f"m{i}" for i in range(38))])
+    np.savetxt(tmp_path / "named.txt", rows, header=names)  # behind a '#'
+    np.testing.assert_allclose(read_candidates(tmp_path / "named.txt").first, rows[:, 0])
+
+
+def test_positions_that_are_arrays_are_refused():
+    table = Table({"x": np.zeros((3, 2)), "y": np.zeros(3)})
+    with pytest.raises(CatalogError, match=r"one number a row in column x; found .* shape \(2,\)"):
+        candidates_of(table)
+
+
 def test_duplicates_are_the_later_rows():
     x = np.array([5.0, 5.2, 9.0, np.nan, 5.0, np.nan])
     y = np.array([5.0, 5.0, 5.0, 1.0, 5.0, 1.0])

@@ -118,6 +118,9 @@ def test_requests_that_cannot_be_met_end_with_one_line(weights, field, tmp_path,
         spec, "--catalog", table, "--weights", "decam-grz"
     )
     assert "expected one of log_mass, log_radius" in refused(spec, *known, table, "--av", "0.1")
+    assert "--distance-kpc: these weights have no use for it" in refused(
+        spec, *known, table, "--distance-kpc", "785"
+    )
     assert "range of log_age: expected low < high" in refused(
         spec, *known, table, "--within", "log_age=6,7"
     )

@@ -186,3 +186,14 @@ def test_no_candidates_are_no_rows_and_odd_scales_are_refused(spec):
     task.pixel_scale_arcsec = 0.5
     with pytest.raises(ConfigError, match=r"pixels of 0\.05 arcsec, the weights want 0\.5"):
         predict_candidates(task, [spec], candidates)
+
+
+def test_pixels_of_a_mosaic_without_wcs_are_assumed_aloud(tmp_path, caplog):
+    from astropy.io import fits
+
+    for band in ("F475W", "F814W"):
+        fits.writeto(tmp_path / f"img_{band}.fits", np.ones((20, 20), np.float32))
+    with caplog.at_level("INFO"):
+        candidates = candidates_of(Table({"x": [9.0], "y": [9.0]}))
+        predict_candidates(MiddleTask(), [str(tmp_path)], candidates)
+    assert "no sky coordinates (WCS) in the header; pixels taken to be 0.0500 arcsec" in caplog.text

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from astro_io.cluster_set import ClusterSetReader
-from cluster_cnn import predict, stamps, train
+from astro_io.cluster_set import ClusterSetReader, ClusterSetWriter
+from cluster_cnn import evaluate, predict, stamps, train
 from cluster_cnn.flags import CandidateFlag
 from cluster_cnn.legus import read_legus
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 BANDS = ("F275W", "F336W", "F438W", "F555W", "F814W")
 STEP, N_SIDE, SIZE = 40, 10, 32
 
@@ -35,14 +39,15 @@ def make_sky(seed: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     return planes, places[:, ::-1].astype(float), classes
 
 
-def write_mosaic(folder, planes, *, without=()):
+def write_mosaic(folder, planes, *, without=(), scale=0.0396, **cards):
     folder.mkdir(exist_ok=True)
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [65.0, -54.9], [1, 1]
-    wcs.wcs.cdelt = [-0.0396 / 3600, 0.0396 / 3600]
+    wcs.wcs.cdelt = [-scale / 3600, scale / 3600]
     for band, plane in planes.items():
         if band not in without:
             header = wcs.to_header()
+            header.update(cards)
             fits.writeto(folder / f"img_{band}.fits", plane.astype(np.float32), header)
     return str(folder)
 
@@ -100,6 +105,118 @@ def test_a_network_trained_on_a_mosaic_and_its_legus_table_classifies_the_mosaic
             assert file.read(4) == b"\x89PNG"
 
 
+@pytest.fixture(scope="module")
+def two_fields(sky, tmp_path_factory):
+    """The sky of before with zero points, and another with F435W, in other units and pixels."""
+    folder = tmp_path_factory.mktemp("fields")
+    _, table, planes, _ = sky
+    first = write_mosaic(folder / "ngc1", planes, MAGZERO=26.0)
+    others, xy, _ = make_sky(2)
+    classes = np.arange(len(xy)) % 4 + 1
+    others = {"F435W" if band == "F438W" else band: plane for band, plane in others.items()}
+    second = write_mosaic(folder / "ngc2", others, scale=0.0398, MAGZERO=28.5)
+    alias = {band: f"{band}={second}/img_{band}.fits" for band in BANDS}
+    alias["F438W"] = f"F438W=F435W={second}/img_F435W.fits"
+    tables = [table, write_legus(folder / "ngc2.tab", xy, classes)]
+    return [first, ",".join(alias.values())], tables, others, classes
+
+
+def test_wei_et_al_from_two_fields_to_scores_of_the_fifth_set_aside(
+    two_fields, tmp_path, capsys, monkeypatch
+):
+    """The three commands of docs/classes.md, with few and small steps."""
+    monkeypatch.setattr("cluster_cnn.training_run.save_checkpoint", lambda *_, **__: None)
+    mosaics, tables, planes, classes = two_fields
+    dataset = tmp_path / "legus.h5"
+    line = [*mosaics, "--catalog", *tables, "--distance-kpc", "9900", "18000"]
+    assert stamps.main([*line, "--output", str(dataset), "-q"]) == 0
+    with ClusterSetReader(dataset) as reader:
+        assert len(reader) == 200 and reader.attributes["zeropoint_mag"] == [26.0] * 5
+        field, rows = reader.column("field"), reader.column("row")
+        assert reader.column("distance_kpc")[field == 1].tolist() == [18000.0] * 100
+        np.testing.assert_array_equal(reader.column("class")[field == 1], classes[rows[field == 1]])
+        (first,) = np.flatnonzero((field == 1) & (rows == 45))
+        stamp = reader.read_stamps([first])[0]
+    # Object 45 stands at y = 200, x = 240: 64 px are 169 to 232, 209 to 272. Its unit is a tenth.
+    middle = planes["F435W"][169:233, 209:273]
+    np.testing.assert_allclose(stamp[..., 2], middle / 10, rtol=1e-5, atol=1e-6)
+    run = tmp_path / "run"
+    small = ["members=1", "epochs=1", "steps_per_epoch=1", "model.image_size=32"]
+    line = [str(CONFIGS / "classes_wei_resnet18.toml"), "--output", str(run), "-q"]
+    for setting in (*small, f"data.training={dataset}"):
+        line += ["--set", setting]
+    assert train.main(line) == 0
+    scores = tmp_path / "scores"
+    line = ["--weights", str(run), "--output", str(scores), "-q", "--held-out", "--dataset"]
+    assert evaluate.main([*line, str(dataset), "--ablation"]) == 0
+    metrics = json.loads((scores / "metrics.json").read_text())
+    assert metrics["classes"]["n"] == 40 and metrics["held_out"]
+    assert set(metrics["ablation"]) == {"all bands", *BANDS}
+    # Scored on the very stamps that validated the training.
+    validation = json.loads((run / "validation.json").read_text())["accuracy_of_members"]
+    assert metrics["members"]["accuracy"][0] == pytest.approx(100 * validation[0])
+    capsys.readouterr()
+    other = write_few(tmp_path / "other.h5", dataset)
+    assert evaluate.main([*line, str(other), "--overwrite"]) == 2
+    assert "expected the training set, legus.h5 of 200 stamps; found other.h5 of 50" in (
+        capsys.readouterr().err
+    )
+
+
+def write_few(path, dataset):
+    """Copy the first 50 stamps of a set."""
+    with (
+        ClusterSetReader(dataset) as reader,
+        ClusterSetWriter(path, bands=reader.bands, attributes=reader.attributes) as writer,
+    ):
+        rows = {name: reader.column(name)[:50] for name in reader.columns}
+        writer.append(reader.read_stamps(range(50)), rows)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"scale": 0.0404, "MAGZERO": 26.0}, "pixel_scale_arcsec differs: 0.0396 in ngc1, 0.0404"),
+        ({}, "zeropoint_mag differs: F275W has 26.000 in ngc1, none in odd"),
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused(two_fields, tmp_path, capsys, change, said):
+    mosaics, tables, planes, _ = two_fields
+    odd = write_mosaic(tmp_path / "odd", planes, **change)
+    line = [mosaics[0], odd, "--catalog", *tables, "--output", str(tmp_path / "out.h5"), "-q"]
+    assert stamps.main(line) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not (tmp_path / "out.h5").exists()
+
+
+def test_fields_of_other_scales_are_joined_by_resampling(two_fields, tmp_path):
+    mosaics, tables, planes, _ = two_fields
+    odd = write_mosaic(tmp_path / "odd", planes, scale=0.05, MAGZERO=26.0)
+    line = [mosaics[0], odd, "--catalog", *tables, "--size", "16", "-q", "--pixel-scale", "0.0396"]
+    assert stamps.main([*line, "--output", str(tmp_path / "out.h5")]) == 0
+    with ClusterSetReader(tmp_path / "out.h5") as reader:
+        assert reader.attributes["pixel_scale_arcsec"] == 0.0396 and len(reader) == 200
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [["a", "b", "a"], ["../x", "b", "c"], ["é", "b", "c"], ["a", "A", "b"], [[1, 2]] * 3],
+)
+def test_ids_that_are_no_names_of_files_lose_no_object(sky, tmp_path, ids):
+    mosaic, *_ = sky
+    table = Table({"id": ids, "x": [40.0, 80.0, 120.0], "y": [40.0] * 3})
+    table.write(tmp_path / "t.ecsv")
+    out = tmp_path / "deep" / "stamps"
+    line = [mosaic, "--catalog", str(tmp_path / "t.ecsv"), "--output", str(out), "-q"]
+    assert stamps.main(line) == 0
+    assert {path.name for path in out.iterdir()} == {f"row_00000{i}.fits" for i in range(3)}
+    assert len(list(tmp_path.rglob("*.fits"))) == 3
+    wanted = str(table["id"][0]).replace("é", "?")
+    assert fits.getheader(out / "row_000000.fits")["OBJECT"] == wanted
+
+
 def test_fits_stamps_hold_one_extension_a_band(sky, tmp_path):
     mosaic, table, planes, classes = sky
     out = tmp_path / "stamps"
@@ -154,6 +271,12 @@ def test_phangs_catalogue_by_sky_position(sky, tmp_path):
         (["--size", "4"], "--size: expected at least 8"),
         (["--class-column", "kind"], "expected a column kind"),
         (["--bands", "F160W"], "found none of them"),
+        (["--pixel-scale", "-0.04"], "--pixel-scale: expected a number above 0; found -0.04"),
+        (["--pixel-scale", "4"], "--pixel-scale: expected 0.00792 to 0.198"),
+        (["--distance-kpc", "0"], "--distance-kpc: expected a number above 0; found 0"),
+        (["--distance-kpc", "1", "2"], "--distance-kpc: expected one for each of 1 mosaics"),
+        (["--most-missing", "-1"], "--most-missing: expected at least 0"),
+        (["--catalog", "a.tab", "b.tab"], "--catalog: expected one for each of 1 mosaics; found 2"),
     ],
 )
 def test_bad_requests_are_one_line(sky, tmp_path, capsys, change, said):
@@ -163,6 +286,21 @@ def test_bad_requests_are_one_line(sky, tmp_path, capsys, change, said):
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_a_column_of_arrays_is_no_class(sky, tmp_path, capsys):
+    mosaic, *_ = sky
+    table = Table({"x": [40.0, 80.0], "y": [40.0, 80.0], "class": [[1, 2], [3, 4]]})
+    table.write(tmp_path / "t.ecsv")
+    line = [mosaic, "--catalog", str(tmp_path / "t.ecsv"), "--output", str(tmp_path / "s.h5")]
+    assert stamps.main([*line, "-q"]) == 2
+    assert "expected one class a row in column class" in capsys.readouterr().err
+
+
+def test_a_folder_takes_one_field(two_fields, tmp_path, capsys):
+    mosaics, tables, *_ = two_fields
+    assert stamps.main([*mosaics, "--catalog", *tables, "--output", str(tmp_path / "out")]) == 2
+    assert "expected one mosaic for a folder of FITS files; found 2" in capsys.readouterr().err
 
 
 def test_results_are_not_written_over(sky, tmp_path, capsys):

@@ -73,6 +73,18 @@ def test_real_mosaics_as_backgrounds(tmp_path):
         assert np.median(reader.read_stamps([0])[..., 1]) < -1000
 
 
+def test_objects_of_the_four_classes_on_real_mosaics(tmp_path):
+    """The mosaic's second band is below zero everywhere; the object's light lies on it."""
+    mosaic = write_mosaic(tmp_path / "m", shape=(48, 48))
+    line = ["--task", "classes", "--background", str(mosaic), "--set", "classes.filter=ACS_F814W"]
+    line += ["--set", "classes.min_snr=0"]
+    assert clusters(tmp_path / "a.h5", *line, n=4) == 0
+    with ClusterSetReader(tmp_path / "a.h5") as reader:
+        assert reader.attributes["background"] == ["m"] and reader.attributes["task"] == "classes"
+        assert set(reader.column("class")) <= {1, 2, 3, 4}
+        assert np.median(reader.read_stamps(slice(None))[..., 1]) < -1000
+
+
 def test_preview_is_a_picture(tmp_path):
     from matplotlib.image import imread
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from simulate_clusters.conftest import toy_isochrone
@@ -171,3 +173,13 @@ def test_grid_of_another_kind_is_refused(tmp_path):
         read_grid(tmp_path / "a.h5")
     with pytest.raises(InputNotFoundError, match="no such isochrone grid"):
         read_grid(tmp_path / "b.h5")
+
+
+def test_light_of_an_isochrone_is_its_own_after_others_are_gone():
+    """Objects made one after the other often lie at the same address."""
+    for shift in np.arange(20.0):
+        base = toy_isochrone()
+        iso = replace(base, mag=base.mag + shift)
+        wanted = 10 ** (-0.4 * iso.integrated_magnitudes(KroupaImf()))
+        np.testing.assert_array_equal(iso.light_per_mass, wanted)
+        assert iso.light_per_mass is iso.light_per_mass  # worked out once
