@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     configure_logging(args)
-    from astro_io.catalog import catalog_format, write_catalog
+    from astro_io.catalog import catalog_format, check_storable, write_catalog
     from astro_io.errors import OutputExistsError
     from cluster_cnn.positions import read_candidates
 
@@ -53,6 +53,8 @@ def _main(argv: Sequence[str] | None) -> int:
     candidates = read_candidates(args.catalog, columns=args.columns, is_sky=args.sky or None)
     start = time.monotonic()
     from cluster_cnn import prediction_run
+
+    check_storable(prediction_run.plain_table(candidates.table), kind, name=candidates.name)
     from cluster_cnn.tasks import open_task
 
     settings = prediction_run.PredictionSettings(

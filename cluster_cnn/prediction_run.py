@@ -170,15 +170,18 @@ def result_table(
     astropy.table.QTable
         The rows of the input in their order, all its columns, then ``x``, ``y`` (or ``ra``,
         ``dec`` of pixels are not added), the task's columns and ``flags``.  A result whose name
-        the input has taken begins with `TAKEN_PREFIX`.
+        the input has taken, in any case of letters, begins with `TAKEN_PREFIX`, as often as it
+        takes.
     """
     from astropy.table import Column
 
     table = plain_table(candidates.table)
-    taken = set(table.colnames)
+    taken = {name.lower() for name in table.colnames}  # FITS does not tell X from x
 
     def add(name: str, values: np.ndarray, unit: str, meaning: str) -> None:
-        label = TAKEN_PREFIX + name if name in taken else name
+        label = name
+        while label.lower() in taken:
+            label = TAKEN_PREFIX + label
         table[label] = Column(values, unit=unit or None, description=meaning)
 
     if candidates.is_sky:
@@ -210,22 +213,56 @@ def metadata(task: StampTask, mosaics: Sequence[str], catalog: str) -> dict[str,
 
 
 def plain_table(table: Any) -> QTable:
-    """Return a copy whose columns every format can hold: masked numbers NaN, objects as text."""
-    from astropy.table import Column, QTable
+    """Return a copy whose columns every format can hold.
+
+    Masked numbers are NaN, but whole ones without unit stay whole and masked; what is neither
+    number nor text (objects, dates) is text; mag(AB) is mag.
+    """
+    from astropy.table import Column, MaskedColumn, QTable
 
     plain = QTable()
     for name in table.colnames:
         column = table[name]
         unit = getattr(column, "unit", None)
-        values = np.ma.asarray(getattr(column, "value", column))
-        if values.dtype.kind == "O" or not hasattr(column, "dtype"):
-            values = np.array([str(v) for v in column], str)
-        elif np.ma.is_masked(values) and values.dtype.kind in "fiu":
-            values = values.astype(np.float64).filled(np.nan)
+        values = _plain_values(column)
+        is_missing = np.ma.getmaskarray(values)
+        notes = {
+            "unit": getattr(unit, "function_unit", unit),
+            "description": column.info.description,
+        }
+        if not is_missing.any():
+            plain[name] = Column(values.data, **notes)
+        elif values.dtype.kind in "fc" or unit is not None:
+            plain[name] = Column(values.astype(np.result_type(values, 0.0)).filled(np.nan), **notes)
+        elif values.dtype.kind == "U":
+            plain[name] = Column(values.filled(""), **notes)
         else:
-            values = values.filled("" if values.dtype.kind in "SU" else 0)
-        plain[name] = Column(np.asarray(values), unit=unit, description=column.info.description)
+            whole = values.astype(np.promote_types(values.dtype, np.int16))
+            none = np.iinfo(whole.dtype).min
+            plain[name] = MaskedColumn(whole, fill_value=none, **notes)
     return plain
+
+
+def _plain_values(column: Any) -> np.ma.MaskedArray:
+    """Return values as text, or as numbers of a kind that every format knows."""
+    if getattr(column, "dtype", np.dtype("O")).kind == "O":
+        mask = np.array([v is None or v is np.ma.masked for v in column], bool)
+        return np.ma.masked_array([str(v) for v in column], mask, str)
+    values = np.ma.masked_array(
+        getattr(column, "value", column), getattr(column, "mask", np.ma.nomask)
+    )
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind == "S":
+        return np.ma.masked_array(np.char.decode(values.data, "utf-8", "replace"), values.mask)
+    if kind in "mM":
+        is_missing = np.ma.getmaskarray(values) | np.isnat(values.data)
+        return np.ma.masked_array(values.data.astype(str), is_missing)
+    if kind == "f" and size not in (4, 8):
+        return values.astype(np.float32 if size < 4 else np.float64)
+    if kind == "u" and size == 8:
+        is_small = values.size == 0 or values.max() <= np.iinfo(np.int64).max
+        return values.astype(np.int64 if is_small else str)
+    return values.astype(np.promote_types(values.dtype, np.int16)) if kind in "iu" else values
 
 
 def _empty(task: StampTask, candidates: Candidates) -> Prediction:

@@ -121,7 +121,12 @@ def test_requests_that_cannot_be_met_end_with_one_line(weights, field, tmp_path,
     assert "range of log_age: expected low < high" in refused(
         spec, *known, table, "--within", "log_age=6,7"
     )
+    pairs = Table({"x": [7.5], "y": [7.5], "pair": [["a", "b"]]})
+    pairs.write(tmp_path / "pairs.fits")
+    out = str(tmp_path / "out.vot")
+    assert "found pair (<U1, shape (1, 2))" in refused(spec, *known, str(tmp_path / "pairs.fits"))
     assert not (tmp_path / "out.fits").exists()
+    out = str(tmp_path / "out.fits")
     (tmp_path / "out.fits").write_text("mine")
     assert "exists. Pass --overwrite" in refused(spec, *known, table)
     assert main([spec, *known, table, "--output", str(tmp_path / "out.png")]) == 2

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from astropy.table import MaskedColumn, Table
+from astropy.io import fits
+from astropy.table import Column, MaskedColumn, Table
 from cluster_mosaics import write_plane
 
-from astro_io.catalog import read_catalog, write_catalog
+from astro_io.catalog import check_storable, read_catalog, write_catalog
 from astro_io.errors import CatalogError, ConfigError, ImageError
 from cluster_cnn.flags import CandidateFlag
 from cluster_cnn.positions import candidates_of
@@ -166,9 +167,40 @@ def test_tables_survive_files_with_odd_columns(spec, tmp_path, suffix):
     assert back.meta["flag_meanings"]["DUPLICATE"][0] == int(DUPLICATE)
 
 
-def test_flag_cards_of_a_fits_table_are_those_of_candidates(spec, tmp_path):
-    from astropy.io import fits
+@pytest.mark.parametrize("suffix", ["fits", "ecsv", "vot"])
+def test_any_kind_of_column_comes_back(spec, tmp_path, suffix):
+    table = Table({"x": [40.0, 50.0], "y": [30.0, 31.0], "cnn_flags": [1, 2], "Flags": [3, 4]})
+    table["id"] = MaskedColumn([2**62 + 1, 0], mask=[False, True], description="Nº")
+    table["short"] = np.array([-5, 7], np.int8)
+    table["big"] = np.array([2**63 + 5, 7], np.uint64)
+    table["date"] = np.array(["2020-01-01", "NaT"], "datetime64[D]")
+    table["shape"] = np.arange(6.0).reshape(2, 3)
+    table["mag"] = Column([20.0, 21.0], unit="mag(AB)")
+    table["name"] = ["Ω Cen", "Müller"]
+    table["text"] = ["Ω Cen".encode(), b""]
+    candidates = candidates_of(table)
+    prediction = predict_candidates(MiddleTask(), [spec], candidates)
+    result = result_table(MiddleTask(), candidates, prediction, ["m31"])
+    check_storable(result, {"vot": "votable"}.get(suffix, suffix))
+    back = read_catalog(write_catalog(tmp_path / f"out.{suffix}", result))
+    assert back["id"].dtype == np.int64 and back["id"].tolist() == [2**62 + 1, None]
+    assert back["short"].tolist() == [-5, 7]
+    assert list(back["big"]) == [str(2**63 + 5), "7"]
+    assert list(back["date"]) == ["2020-01-01", ""]
+    np.testing.assert_array_equal(back["shape"], table["shape"])
+    assert str(back["mag"].unit) == "mag" and back["mag"].value.tolist() == [20.0, 21.0]
+    escaped = ["\\u03a9 Cen", "M\\xfcller"], ["\\u03a9 Cen", ""]
+    plain = ["Ω Cen", "Müller"], ["Ω Cen", ""]
+    expected = escaped if suffix == "fits" else plain
+    assert (list(back["name"]), list(back["text"])) == expected
+    assert back["cnn_flags"].tolist() == [1, 2] and "cnn_cnn_flags" in back.colnames
+    if suffix == "fits":
+        stored = fits.getdata(tmp_path / "out.fits")
+        assert stored.columns["id"].null == stored["id"][1] == np.iinfo(np.int64).min
+        assert stored["name"].tolist() == escaped[0]
 
+
+def test_flag_cards_of_a_fits_table_are_those_of_candidates(spec, tmp_path):
     candidates = candidates_of(Table({"x": [40.0], "y": [30.0]}))
     prediction = predict_candidates(MiddleTask(), [spec], candidates)
     result = result_table(MiddleTask(), candidates, prediction, ["m31"])
