@@ -169,13 +169,14 @@ def find_duplicates(x: np.ndarray, y: np.ndarray, *, radius: float = DUPLICATE_P
     """Return True where an earlier row lies within `radius`, shape (N,); NaN never does."""
     from scipy.spatial import cKDTree
 
-    is_double = np.zeros(len(x), bool)
-    rows = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    if len(rows) > 1:
-        pairs = cKDTree(np.stack([x[rows], y[rows]], axis=1)).query_pairs(
-            radius, output_type="ndarray"
-        )
-        is_double[rows[pairs.max(axis=1)]] = True
+    is_double = np.isfinite(x) & np.isfinite(y)
+    rows = np.flatnonzero(is_double)
+    if len(rows):
+        # Equal rows first: each pair of them would be listed below.
+        places, first = np.unique(np.stack([x[rows], y[rows]], 1), axis=0, return_index=True)
+        is_double[rows[first]] = False
+        pairs = cKDTree(places).query_pairs(radius, output_type="ndarray")
+        is_double[rows[first[pairs].max(axis=1)]] = True
     return is_double
 
 

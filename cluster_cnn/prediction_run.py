@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astro_io.cli import progress
-from astro_io.errors import CatalogError, ConfigError, ImageError
+from astro_io.errors import AstroError, CatalogError, ConfigError
 from cluster_cnn.flags import FLAG_MEANINGS, CandidateFlag
 from cluster_cnn.mosaics import SCALE_TOLERANCE, Mosaic, StampBatch
 from cluster_cnn.positions import Candidates, find_duplicates, pixel_positions
@@ -87,7 +87,7 @@ def predict_candidates(
     candidates: Candidates,
     settings: PredictionSettings | None = None,
 ) -> Prediction:
-    """Measure each candidate on the first mosaic that it lies on.
+    """Measure each candidate on the first mosaic that has data where it lies.
 
     Parameters
     ----------
@@ -105,8 +105,11 @@ def predict_candidates(
     Raises
     ------
     CatalogError
-        If several mosaics are given for positions in pixels.
-    ImageError, InputNotFoundError
+        If several mosaics are given for positions in pixels, or a column with known values is
+        absent or not of numbers.
+    ConfigError
+        If a known value is none that the network was taught.
+    AstroError
         If the only mosaic cannot be used; of several, those are listed in `failed`.
     """
     settings = settings or PredictionSettings()
@@ -115,16 +118,17 @@ def predict_candidates(
             f"{candidates.name}: expected ra and dec, for {len(mosaics)} mosaics are given; found "
             f"{', '.join(candidates.columns)}. Give one mosaic, or add columns ra and dec."
         )
+    task.check_known(settings.known)
     known = known_values(candidates, settings.known)
     result = _empty(task, candidates)
     for number, spec in enumerate(mosaics):
         try:
             _measure_on(task, spec, number, candidates, known, settings, result)
-        except (ImageError, OSError) as error:
+        except (AstroError, OSError) as error:
             if len(mosaics) == 1:
                 raise
             result.failed[str(spec)] = str(error)
-            logger.warning("%s", error)
+            logger.warning("%s Left out.", error)
     return result
 
 
@@ -134,7 +138,7 @@ def known_values(candidates: Candidates, known: Mapping[str, float | str]) -> di
     Raises
     ------
     CatalogError
-        If the table lacks a column.
+        If the table lacks a column, or it holds no numbers.
     """
     values: dict[str, np.ndarray] = {}
     for name, source in known.items():
@@ -146,10 +150,20 @@ def known_values(candidates: Candidates, known: Mapping[str, float | str]) -> di
                 f"{', '.join(candidates.table.colnames[:12])}."
             )
         else:
-            column = candidates.table[source]
-            filled = np.ma.filled(np.ma.asarray(getattr(column, "value", column), float), np.nan)
-            values[name] = np.asarray(filled, float)
+            values[name] = _numbers(candidates, source, name)
     return values
+
+
+def _numbers(candidates: Candidates, source: str, name: str) -> np.ndarray:
+    """Return a column of numbers, NaN where masked."""
+    column = candidates.table[source]
+    values = np.ma.asarray(getattr(column, "value", column))
+    if values.dtype.kind not in "iuf" or values.ndim != 1:
+        raise CatalogError(
+            f"{candidates.name}: expected one number a row in column {source} with {name}; found "
+            f"{values.dtype}, shape {values.shape}. Leave rows without a value empty."
+        )
+    return np.asarray(values.astype(float).filled(np.nan))
 
 
 def result_table(
@@ -288,16 +302,18 @@ def _measure_on(
     settings: PredictionSettings,
     result: Prediction,
 ) -> None:
-    """Measure the rows that lie on one mosaic and on none before it."""
+    """Measure the rows that lie on one mosaic and have no result of one before it."""
     with Mosaic(
         spec, task.bands, may_lack_bands=settings.may_lack_bands, must_align=settings.must_align
     ) as mosaic:
         _explain(mosaic, task)
         x, y = pixel_positions(candidates, mosaic.wcs, where=mosaic.name, origin=settings.origin)
-        result.flags[find_duplicates(x, y)] |= CandidateFlag.DUPLICATE
-        here = (mosaic.position_flags(x, y) == 0) & (result.mosaic < 0)
+        is_inside = mosaic.position_flags(x, y) == 0
+        is_double = find_duplicates(np.where(is_inside, x, np.nan), y)
+        here = is_inside & ~result.has_result
         result.x[here], result.y[here], result.mosaic[here] = x[here], y[here], number
-        result.flags[here] &= ~int(CandidateFlag.OFF_IMAGE)
+        result.flags[here] = CandidateFlag.NO_RESULT
+        result.flags[is_double] |= CandidateFlag.DUPLICATE
         factors = mosaic.flux_factors(task.zeropoint_mag)
         batches = mosaic.cut(
             np.where(here, x, np.nan),

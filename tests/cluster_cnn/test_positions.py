@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
@@ -73,6 +75,15 @@ def test_duplicates_are_the_later_rows():
     y = np.array([5.0, 5.0, 5.0, 1.0, 5.0, 1.0])
     assert find_duplicates(x, y).tolist() == [False, True, False, False, True, False]
     assert find_duplicates(x[:0], y[:0]).shape == (0,)
+
+
+def test_equal_positions_are_not_compared_pair_by_pair():
+    tracemalloc.start()
+    is_double = find_duplicates(np.full(8000, 3.0), np.full(8000, 4.0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert is_double.tolist() == [False] + [True] * 7999
+    assert peak < 10e6, "32 million pairs would take 512 MB"
 
 
 def test_what_is_no_table_of_positions_is_said(tmp_path):

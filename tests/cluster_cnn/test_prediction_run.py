@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -46,6 +48,10 @@ class MiddleTask:
         flags = np.where(light < 0, int(CandidateFlag.OUT_OF_RANGE), 0)
         av = known.get("av", np.full(len(stamps), np.nan))
         return {"light": light, "av": av}, flags.astype(np.int32)
+
+    def check_known(self, known):
+        if isinstance(known.get("av"), float) and known["av"] > 2:
+            raise ConfigError("av: not taught.")
 
     def judge(self):
         return 0, ""
@@ -115,6 +121,36 @@ def test_each_row_is_measured_on_the_first_mosaic_it_lies_on(spec, tmp_path):
     np.testing.assert_allclose(result["x"].value[:2], 50.0, atol=1e-6)
 
 
+def test_rows_without_data_on_one_mosaic_are_measured_on_the_next(spec, tmp_path):
+    gap = image(7.5)
+    gap[:, 45:] = np.nan  # pixel (50, 40) lies in a blank corner
+    blue, red = (write_plane(tmp_path / f"gap_{name}.fits", gap) for name in ("blue", "red"))
+    first = f"F475W={blue},F814W={red}"
+    candidates = candidates_of(Table({"ra": [10.0, 10.0005], "dec": [41.0, 41.0]}))
+    prediction = predict_candidates(MiddleTask(), [first, spec], candidates)
+    assert prediction.mosaic.tolist() == [1, 0] and prediction.flags.tolist() == [0, 0]
+    assert prediction.values["light"][0] == 8101
+    alone = predict_candidates(MiddleTask(), [first], candidates)
+    assert alone.flags[0] & NO_RESULT and alone.flags[0] & CandidateFlag.MISSING_BAND
+
+
+def test_an_unfit_mosaic_among_several_is_one_line(spec, tmp_path, caplog):
+    coarse = tmp_path / "coarse.fits"
+    write_plane(coarse, image(), CDELT1=-0.5 / 3600, CDELT2=0.5 / 3600)
+    bare = tmp_path / "bare.fits"
+    fits.writeto(bare, image())
+    for path in (coarse, bare):
+        shutil.copy(path, path.with_stem("red"))
+        candidates = candidates_of(Table({"ra": [10.0], "dec": [41.0]}))
+        one = f"F475W={path},F814W={path.with_stem('red')}"
+        prediction = predict_candidates(MiddleTask(), [one, spec], candidates)
+        assert list(prediction.failed) == [one] and prediction.has_result.all()
+        path.with_stem("red").unlink()
+    lines = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert "the weights want 0.05" in lines[0] and "has no sky coordinates" in lines[1]
+    assert len(lines) == 2
+
+
 def test_a_bad_mosaic_among_several_does_not_stop_the_others(spec, tmp_path):
     (tmp_path / "bad.fits").write_bytes(b"")
     bad = f"F475W={tmp_path / 'bad.fits'},F814W={tmp_path / 'bad.fits'}"
@@ -146,6 +182,13 @@ def test_known_parameters_come_from_a_number_or_a_column(spec):
         np.testing.assert_array_equal(prediction.values["av"], expected)
     with pytest.raises(CatalogError, match="expected a column E with av"):
         known_values(candidates, {"av": "E"})
+    table["note"] = ["low", "high"]
+    with pytest.raises(CatalogError, match="one number a row in column note with av; found <U4"):
+        known_values(candidates, {"av": "note"})
+    with pytest.raises(ConfigError, match="av: not taught"):
+        predict_candidates(
+            MiddleTask(), ["none"], candidates, PredictionSettings(known={"av": 5.0})
+        )
 
 
 @pytest.mark.parametrize("suffix", ["fits", "ecsv", "vot"])

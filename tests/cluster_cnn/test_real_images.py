@@ -70,6 +70,7 @@ def test_ngc_1261_frames_with_a_band_missing(shared_data, tmp_path):
     result = predict(tmp_path, spec, x, y, "--missing-bands", "blank")
     flags = np.asarray(result["flags"])
     assert (flags & CandidateFlag.MISSING_BAND != 0).all()
+    assert (flags & CandidateFlag.OUT_OF_RANGE != 0).all()
     assert (flags & CandidateFlag.NO_RESULT == 0).all()
     for name in ("log_age", "log_mass", "av", "log_radius"):
         low, mid, high = (np.asarray(result[f"{name}_{p}"]) for p in ("p16", "p50", "p84"))
