@@ -93,9 +93,7 @@ class ParameterTask:
         self._watch.look(estimates.noise)
         has_data = np.isfinite(stamps[..., : len(self.bands)]).any(axis=(1, 2))
         self._seen |= has_data.any(axis=0)
-        is_odd = estimates.is_strange.copy()
-        if own:
-            is_odd |= self.predictor.is_untaught(own)
+        is_odd = estimates.is_strange | self.predictor.is_untaught(known)
         if not self._may_lack_bands:
             is_odd |= ~has_data.all(axis=1)
         flags = np.where(is_odd, int(CandidateFlag.OUT_OF_RANGE), 0)
@@ -103,19 +101,16 @@ class ParameterTask:
         return self._values(estimates), flags.astype(np.int32)
 
     def check_known(self, known: Mapping[str, float | str]) -> None:
-        """Refuse parameters that the network does not predict, and values it was not taught."""
-        numbers = {
-            name: np.array([np.nan if isinstance(value, str) else value])
-            for name, value in known.items()
-            if name not in NOT_PARAMETERS
-        }
-        if self.predictor.is_untaught(numbers).any():
-            ((name, value),) = numbers.items()
+        """Refuse values outside the range that the network was taught."""
+        for name, value in known.items():
+            if name not in self.names or isinstance(value, str):
+                continue
             low, high = self.predictor.range_of(name)
-            raise ConfigError(
-                f"{name} {value[0]:g}: expected a value between {low:g} and {high:g}, which the "
-                "network was taught. Leave it out, or use other weights (--weights)."
-            )
+            if not low <= value <= high:
+                raise ConfigError(
+                    f"{name} {value:g}: expected a value between {low:g} and {high:g}, the range "
+                    "that the network was taught. Leave it out, or use other weights (--weights)."
+                )
 
     def judge(self) -> tuple[int, str]:
         """Say whether all stamps since the last call lack a band, or look to be in another unit."""

@@ -11,9 +11,9 @@ import numpy as np
 
 from astro_io.cli import progress
 from astro_io.errors import AstroError, CatalogError, ConfigError
+from astro_io.positions import Candidates, find_duplicates, pixel_positions
 from cluster_cnn.flags import FLAG_MEANINGS, CandidateFlag
 from cluster_cnn.mosaics import SCALE_TOLERANCE, Mosaic, StampBatch
-from cluster_cnn.positions import Candidates, find_duplicates, pixel_positions
 
 if TYPE_CHECKING:
     from astropy.table import QTable

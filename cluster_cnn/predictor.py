@@ -354,17 +354,10 @@ class Predictor:
         return parameter.low, parameter.high
 
     def is_untaught(self, known: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return True where a known parameter, of `predict`, lies outside the trained range.
-
-        Raises
-        ------
-        ConfigError
-            If the network does not predict it.
-        """
-        n = len(next(iter(known.values()), ()))
-        low, high = self._limits()
-        told = self._told(known, n)
-        return ((told < low) | (told > high)).any(axis=1)
+        """Return True where a known parameter, as of `predict`, lies outside its trained range."""
+        ranges = {name: self.range_of(name) for name in self.config.parameter_names}
+        odd = [(v < ranges[n][0]) | (v > ranges[n][1]) for n, v in known.items() if n in ranges]
+        return np.any(odd, axis=0)
 
     def check_ranges(self, within: Mapping[str, tuple[float, float]]) -> None:
         """Raise ConfigError unless these are ranges of parameters that the network knows."""
@@ -396,14 +389,9 @@ class Predictor:
         mean, error = visibility_of(self.config, outputs[VISIBILITY_OUTPUT])
         return mean, error * _width_factor(self.calibration.snr_levels)
 
-    def _limits(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ends of the trained range of each parameter, each of shape (P,)."""
-        low, high = zip(*((p.low, p.high) for p in self.config.parameters), strict=True)
-        return np.array(low), np.array(high)
-
     def _at_limit(self, medians: np.ndarray) -> np.ndarray:
         """Return True where a median lies at an end of its range, shape (N, P)."""
-        low, high = self._limits()
+        low, high = np.transpose([self.range_of(name) for name in self.config.parameter_names])
         margin = EDGE_SHARE * (high - low)
         return (medians < low + margin) | (medians > high - margin)
 

@@ -23,8 +23,8 @@ from cluster_cnn.arguments import add_positions
 if TYPE_CHECKING:
     import numpy as np
 
+    from astro_io.positions import Candidates
     from cluster_cnn.mosaics import Mosaic, StampBatch
-    from cluster_cnn.positions import Candidates
 
 DEFAULT_BANDS = ("F275W", "F336W", "F438W", "F555W", "F814W")
 CLASS_COLUMNS = ("class", "phangs_cluster_class_human", "class_mode", "cluster_class")
@@ -58,8 +58,8 @@ def _main(argv: Sequence[str] | None) -> int:
         raise OutputExistsError(
             f"{args.output} exists. Pass --overwrite, or choose another --output."
         )
+    from astro_io.positions import pixel_positions, read_candidates
     from cluster_cnn.mosaics import Mosaic
-    from cluster_cnn.positions import pixel_positions, read_candidates
 
     candidates = read_candidates(args.catalog, columns=args.columns)
     classes = read_classes(candidates, args.class_column, is_needed=is_set)

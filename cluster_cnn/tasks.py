@@ -93,7 +93,7 @@ class StampTask(Protocol):
         Raises
         ------
         ConfigError
-            If the task does not ask for such a parameter, or was not taught such a value.
+            If the network was not taught such a value.
         """
 
     def judge(self) -> tuple[int, str]:

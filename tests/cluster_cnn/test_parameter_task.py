@@ -29,10 +29,6 @@ def test_known_values_that_were_not_taught_are_refused_or_flagged(predictor):
     task.check_known({"log_radius": "column"})
     with pytest.raises(ConfigError, match=r"log_radius 0.5: expected a value between -1 and 0"):
         task.check_known({"log_radius": 0.5})
-    with pytest.raises(ConfigError, match="expected one of log_mass, log_radius; found av"):
-        task.check_known({"av": 0.5})
-    with pytest.raises(ConfigError, match="expected one of log_mass, log_radius; found av"):
-        task.check_known({"av": "column"})
     stamps = make_stamps(3, seed=2)[0]
     _, flags = task.measure(stamps, {"log_radius": np.array([-0.5, 0.5, np.nan])})
     assert (flags & OUT_OF_RANGE).tolist() == [0, OUT_OF_RANGE, 0]

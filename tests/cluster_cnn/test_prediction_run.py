@@ -12,8 +12,8 @@ from cluster_mosaics import write_plane
 
 from astro_io.catalog import check_storable, read_catalog, write_catalog
 from astro_io.errors import CatalogError, ConfigError, ImageError
+from astro_io.positions import candidates_of
 from cluster_cnn.flags import CandidateFlag
-from cluster_cnn.positions import candidates_of
 from cluster_cnn.prediction_run import (
     PredictionSettings,
     known_values,

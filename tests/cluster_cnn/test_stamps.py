@@ -9,9 +9,9 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from astro_io.cluster_set import ClusterSetReader
+from astro_io.legus import read_legus
 from cluster_cnn import predict, stamps, train
 from cluster_cnn.flags import CandidateFlag
-from cluster_cnn.legus import read_legus
 
 BANDS = ("F275W", "F336W", "F438W", "F555W", "F814W")
 STEP, N_SIDE, SIZE = 40, 10, 32

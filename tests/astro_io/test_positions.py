@@ -10,7 +10,7 @@ from astropy.table import MaskedColumn, Table
 from cluster_mosaics import tan_wcs
 
 from astro_io.errors import CatalogError, InputNotFoundError
-from cluster_cnn.positions import (
+from astro_io.positions import (
     candidates_of,
     find_duplicates,
     pixel_positions,

@@ -117,7 +117,7 @@ def read_legus(path: str | Path, bands: Sequence[str] = LEGUS_BANDS) -> Table:
 def is_legus_table(path: str | Path) -> bool:
     """Tell whether a file looks like a LEGUS table: numbers only, 34 columns or more."""
     try:
-        return _read_numbers(Path(path), max_rows=3).shape[1] >= N_COLUMNS
+        return bool(_read_numbers(Path(path), max_rows=3).shape[1] >= N_COLUMNS)
     except (CatalogError, InputNotFoundError):
         return False
 
