@@ -229,7 +229,7 @@ class Predictor:
                 ),
                 _part_of(known, part),
                 within,
-                self.noise_of(stamps[part]) if self.calibration.noise.is_known else None,
+                self.watched_noise(stamps[part]),
             )
             for part in slices
         ]
@@ -247,6 +247,10 @@ class Predictor:
         """Return the scatter of pixels in units of the training set's, shape (N, B)."""
         n_bands = len(self.bands)
         return quiet_noise(stamps[..., :n_bands], self.scale.statistics.scale[:n_bands])
+
+    def watched_noise(self, stamps: np.ndarray) -> np.ndarray | None:
+        """Return `noise_of` for `estimate` where the weights know what it may be, else None."""
+        return self.noise_of(stamps) if self.calibration.noise.is_known else None
 
     def outputs(self, normalised: np.ndarray) -> dict[str, np.ndarray]:
         """Return the raw outputs and features of normalised stamps, as numpy.
