@@ -379,6 +379,13 @@ def _explain(mosaic: Mosaic, task: StampTask) -> None:
             mosaic.name,
             units,
         )
+    if mosaic.unused_photflam:
+        logger.warning(
+            "%s: PHOTFLAM of %s is not used, for no BUNIT says of which unit (electrons/s, "
+            "electrons, ...). Add the card.",
+            mosaic.name,
+            ", ".join(mosaic.unused_photflam),
+        )
     if mosaic.missing:
         logger.info("%s: without %s", mosaic.name, ", ".join(mosaic.missing))
     own, wanted = mosaic.pixel_scale_arcsec, task.pixel_scale_arcsec

@@ -97,6 +97,18 @@ def test_fluxes_reach_the_network_in_the_unit_of_the_training_set(spec):
     assert prediction.values["light"][0] == pytest.approx(11 * 3040.5)
 
 
+def test_a_conversion_without_a_unit_is_not_used_and_said(tmp_path, caplog):
+    cards = {"PHOTFLAM": 1e-18, "PHOTPLAM": 4747.0}
+    blue = write_plane(tmp_path / "a.fits", image(), **cards)
+    red = write_plane(tmp_path / "b.fits", image(), BUNIT="electron/s", **cards)
+    candidates = candidates_of(Table({"x": [40.0], "y": [30.0]}))
+    task = MiddleTask({"F475W": 26.0})
+    prediction = predict_candidates(task, [f"F475W={blue},F814W={red}"], candidates)
+    assert prediction.values["light"][0] == 6081
+    (line,) = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert "PHOTFLAM of F475W is not used, for no BUNIT says" in line
+
+
 def test_doubt_about_a_whole_mosaic_is_on_each_row_that_was_measured_there(spec, caplog):
     candidates = candidates_of(Table({"x": [40.0, 500.0], "y": [30.0, 30.0]}))
     prediction = predict_candidates(SuspiciousTask(), [spec], candidates)
