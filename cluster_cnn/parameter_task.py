@@ -59,6 +59,8 @@ class ParameterTask:
             "weights_sha256": predictor.sha256,
             "task": "parameters",
         }
+        if predictor.metadata.get("distance_kpc"):
+            self.facts["distance_kpc"] = predictor.metadata["distance_kpc"]
 
     @classmethod
     def load(cls, weights: str | Path) -> ParameterTask:

@@ -48,3 +48,9 @@ def test_a_missing_band_is_out_of_range_unless_training_knew_such_stamps(predict
     predictor.metadata = {"band_dropout": 0.2}
     task = ParameterTask(predictor)
     assert not (task.measure(stamps, {})[1] & OUT_OF_RANGE).any() and task.judge() == (0, "")
+
+
+def test_the_table_says_for_which_distance_the_weights_are(predictor):
+    assert "distance_kpc" not in ParameterTask(predictor).facts
+    predictor.metadata = {"distance_kpc": [785.0, 785.0]}
+    assert ParameterTask(predictor).facts["distance_kpc"] == [785.0, 785.0]
