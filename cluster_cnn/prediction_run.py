@@ -127,6 +127,7 @@ def predict_candidates(
         except (AstroError, OSError) as error:
             if len(mosaics) == 1:
                 raise
+            task.judge()  # the stamps seen so far are no part of the next mosaic
             result.failed[str(spec)] = str(error)
             logger.warning("%s Left out.", error)
     return result

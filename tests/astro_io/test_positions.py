@@ -39,6 +39,7 @@ def test_pixels_win_over_sky_unless_columns_are_named():
     assert sky.is_sky and sky.second[0] == 41.0
     odd = candidates_of(Table({"col1": [10.0], "col2": [41.0]}), columns=("col1", "col2"))
     assert not odd.is_sky
+    assert candidates_of(table, prefers_sky=True).columns == ("ra", "dec")
     assert candidates_of(odd.table, columns=("col1", "col2"), is_sky=True).is_sky
 
 
