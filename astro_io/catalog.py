@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from enum import IntFlag
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -214,6 +215,7 @@ def parse_unit(text: str) -> UnitBase | None:
             unit = u.Unit(candidate)
         except ValueError:
             continue
+        unit = getattr(unit, "function_unit", unit)  # mag of mag(AB): no column can hold the latter
         return None if unit == u.dimensionless_unscaled else unit
     return None
 
@@ -293,6 +295,49 @@ def write_catalog(
     with atomic_path(path, overwrite=overwrite) as part:
         writers[kind](part, table)
     return Path(path)
+
+
+def check_storable(table: QTable, format: CatalogFormat, *, name: str = "table") -> None:
+    """Write a table to a temporary file and read it back, so that the work is not done in vain.
+
+    Parameters
+    ----------
+    table : astropy.table.QTable
+    format : {"fits", "ecsv", "parquet", "votable"}
+    name : str
+        Of the table, for the message.
+
+    Raises
+    ------
+    CatalogError
+        If a column cannot be written, or does not come back with its shape; it is named.
+    BackendError
+        If pyarrow, which Parquet needs, is not installed.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "trial"
+        if not _storage_problem(path, table, format):
+            return
+        for column in table.colnames:
+            problem = _storage_problem(path, table[[column]], format)
+            if problem:
+                kind = f"{table[column].dtype}, shape {table[column].shape}"
+                raise CatalogError(
+                    f"{name}: expected columns that {format} can hold; found {column} ({kind}): "
+                    f"{problem}. Remove it, or choose another --format."
+                )
+
+
+def _storage_problem(path: Path, table: QTable, format: CatalogFormat) -> str:
+    """Return why a table cannot be written and read back; empty where it can."""
+    try:
+        back = read_catalog(write_catalog(path, table, format, overwrite=True), format)
+    except (ValueError, TypeError, LookupError, ArithmeticError, NotImplementedError) as error:
+        return " ".join(str(error).split())[:160].rstrip(".")
+    for before, after in zip(table.colnames, back.colnames, strict=True):
+        if table[before].shape != back[after].shape:
+            return f"it would come back with shape {back[after].shape}"
+    return ""
 
 
 def read_catalog(path: str | Path, format: CatalogFormat | None = None) -> QTable:

@@ -21,16 +21,24 @@ _METADATA_CARD = "METADATA"
 
 
 def write_fits(path: Path, table: QTable) -> None:
-    """Write an empty primary HDU and one binary table, with units, meanings and metadata."""
-    from astropy.io import fits
+    r"""Write an empty primary HDU and one binary table, with units, meanings and metadata.
 
-    hdu = fits.BinTableHDU(_plain_rows(table), name="CATALOG")
-    for i, name in enumerate(table.colnames, start=1):
+    FITS knows ASCII alone: other letters of names and text become escapes (``\u03a9``).
+    """
+    from astropy.io import fits
+    from astropy.table import Table
+
+    rows = _plain_rows(table)
+    plain = Table({_ascii(name): _ascii_values(rows[name]) for name in table.colnames})
+    hdu = fits.BinTableHDU(plain.as_array(), name="CATALOG")
+    for i, (name, stored) in enumerate(zip(table.colnames, hdu.columns, strict=True), start=1):
         unit, meaning = table[name].unit, _meaning(table, name)
         if unit is not None:
-            hdu.columns[name].unit = _unit_text(unit)
+            stored.unit = _unit_text(unit)
+        if _missing_numbers(table[name]) is not None:
+            stored.null = int(table[name].fill_value)
         if meaning:
-            hdu.header[f"TCOMM{i}"] = meaning
+            hdu.header[f"TCOMM{i}"] = _ascii(" ".join(meaning.split()))
     for name, value, meaning in _flag_notes(table) if "flags" in table.colnames else ():
         bit = value.bit_length() - 1
         hdu.header[f"FLAG{bit}"] = (name, f"{value}: {meaning}"[:45])
@@ -64,7 +72,7 @@ def _is_card(key: str, value: Any) -> bool:
 def read_fits(path: Path) -> QTable:
     """Read the first table of a FITS file."""
     from astropy.io import fits
-    from astropy.table import Column, Table
+    from astropy.table import Column, MaskedColumn, Table
 
     with fits.open(path, memmap=False) as hdus:
         hdu = next((hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)), None)
@@ -76,7 +84,12 @@ def read_fits(path: Path) -> QTable:
             values = np.asarray(hdu.data[column.name])
             native = values.astype(values.dtype.newbyteorder("="))
             meaning = header.get(f"TCOMM{i}")
-            table[column.name] = Column(native, unit=column.unit, description=meaning)
+            notes = {"unit": column.unit, "description": meaning}
+            table[column.name] = (
+                Column(native, **notes)
+                if column.null is None
+                else MaskedColumn(native, mask=native == column.null, **notes)
+            )
         table.meta.update(json.loads(header.get(_METADATA_CARD, "{}")))
     return _with_units(table)
 
@@ -104,6 +117,7 @@ def write_parquet(path: Path, table: QTable) -> None:
         column = arrow.array(
             rows[name].tolist() if rows[name].dtype.kind == "U" else rows[name],
             type=arrow.string() if rows[name].dtype.kind == "U" else None,
+            mask=_missing_numbers(table[name]),
         )
         notes = {
             "unit": _unit_text(table[name].unit),
@@ -118,16 +132,21 @@ def write_parquet(path: Path, table: QTable) -> None:
 
 def read_parquet(path: Path) -> QTable:
     """Read what `write_parquet` wrote."""
-    from astropy.table import Column, Table
+    from astropy.table import MaskedColumn, Table
 
-    _, parquet = _pyarrow()
+    arrow, parquet = _pyarrow()
     stored = parquet.read_table(path)
     table = Table()
     for field in stored.schema:
-        values = stored[field.name].to_numpy()
+        column = stored[field.name]
+        is_missing = column.is_null().to_numpy()
+        if arrow.types.is_integer(field.type):
+            column = column.fill_null(0)  # as floats they would lose digits
+        values = column.to_numpy()
         notes = {key.decode(): text.decode() for key, text in (field.metadata or {}).items()}
-        table[field.name] = Column(
+        table[field.name] = MaskedColumn(
             values.astype(str) if values.dtype == object else values,
+            mask=is_missing,
             unit=notes.get("unit") or None,
             description=notes.get("description") or None,
         )
@@ -172,10 +191,7 @@ def read_votable(path: Path) -> QTable:
         table = votable.get_first_table().to_table(use_names_over_ids=True)
     infos = {info.name: info.value for info in votable.resources[0].infos}
     table.meta = json.loads(infos.get(_METADATA_CARD, "{}"))
-    for name in table.colnames:  # VOTable has one word for missing and not a number
-        if getattr(table[name], "mask", None) is not None and table[name].dtype.kind == "f":
-            table[name].fill_value = np.nan
-    return _with_units(table.filled() if table.has_masked_columns else table)
+    return _with_units(table)
 
 
 def _meaning(table: QTable, name: str) -> str | None:
@@ -193,23 +209,39 @@ def _plain_rows(table: QTable) -> np.ndarray:
 
 def _without_units(table: QTable) -> Any:
     """Return a `Table` whose units are attributes of plain columns."""
-    from astropy.table import Column, Table
+    from astropy.table import Column, MaskedColumn, Table
 
     rows = _plain_rows(table)
     plain = Table(meta=dict(table.meta))
     for name in table.colnames:
-        plain[name] = Column(rows[name], unit=table[name].unit, description=_meaning(table, name))
+        notes = {"unit": table[name].unit, "description": _meaning(table, name)}
+        is_missing = _missing_numbers(table[name])
+        plain[name] = (
+            Column(rows[name], **notes)
+            if is_missing is None
+            else MaskedColumn(rows[name], mask=is_missing, **notes)
+        )
     return plain
 
 
 def _with_units(table: Any) -> QTable:
-    """Return a `QTable`; text columns without rows get back their width."""
-    from astropy.table import Column, QTable
+    """Return a `QTable`; text columns without rows get back their width.
+
+    Of missing values only whole numbers stay masked; others are NaN or empty text.
+    """
+    from astropy.table import Column, MaskedColumn, QTable
     from astropy.units import Quantity
 
     result = QTable(meta=dict(table.meta))
     for name in table.colnames:
-        values = np.asarray(table[name])
+        is_missing = _missing_numbers(table[name])
+        if is_missing is not None:
+            numbers = np.asarray(table[name])
+            result[name] = MaskedColumn(
+                numbers, mask=is_missing, description=table[name].description
+            )
+            continue
+        values = _filled(table[name])
         if values.dtype.kind in "SO":
             values = values.astype(str)
         if values.dtype.kind == "U" and len(table) == 0 and name in COLUMNS:
@@ -222,6 +254,33 @@ def _with_units(table: Any) -> QTable:
             result[name] = Quantity(values, unit, copy=False, dtype=values.dtype)
             result[name].info.description = meaning
     return result
+
+
+def _filled(column: Any) -> np.ndarray:
+    """Return values; missing ones are NaN, empty text, or nought."""
+    if getattr(column, "mask", None) is None:
+        return np.asarray(column)
+    fill: Any = {"f": np.nan, "c": np.nan, "U": "", "S": "", "O": ""}.get(column.dtype.kind, 0)
+    return np.asarray(column.filled(fill))
+
+
+def _missing_numbers(column: Any) -> np.ndarray | None:
+    """Return where a column of whole numbers without unit has none; None where it has all."""
+    mask = getattr(column, "mask", None)
+    if mask is None or column.dtype.kind not in "iu" or column.unit is not None or not mask.any():
+        return None
+    return np.asarray(mask)
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode()
+
+
+def _ascii_values(values: np.ndarray) -> np.ndarray:
+    """Return text as ASCII, of any shape; other values as they are."""
+    if values.dtype.kind != "U" or "".join(values.flat).isascii():
+        return values
+    return np.char.encode(values, "ascii", "backslashreplace")
 
 
 def _unit_text(unit: Any) -> str:

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cluster_cnn.classes.scores import confusion_matrix, row_shares
-from cluster_cnn.legus import (
+from astro_io.legus import (
     count_agreement,
     photometry_features,
     read_legus,
     votes_of,
 )
+from cluster_cnn.classes.scores import confusion_matrix, row_shares
 
 CLASS_IDS = (1, 2, 3, 4)
 ASKED, TOLERANCE = 47.3, 2.0

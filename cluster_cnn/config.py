@@ -59,6 +59,9 @@ class ParameterConfig:
             raise ConfigError(f"[model]: {self.name} needs n_bins of at least 2.")
 
 
+MOST_CELLS = 100_000
+"""Cells of the grid of a binned head; each is an output of the network."""
+
 PHAT_BANDS = ("F275W", "F336W", "F475W", "F814W", "F110W", "F160W")
 
 DEFAULT_PARAMETERS = (
@@ -183,12 +186,38 @@ class ModelConfig:
             raise ConfigError(f"[model]: views must lie in 1..8; found {self.views}.")
         if self.softening <= 0:
             raise ConfigError(f"[model]: softening must be positive; found {self.softening}.")
+        low, high = self.visibility_low, self.visibility_high
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ConfigError(
+                f"[model]: visibility_low must be below visibility_high; found {low}, {high}."
+            )
+        if self.visibility_bins < 2:
+            raise ConfigError(
+                f"[model]: visibility_bins must be at least 2; found {self.visibility_bins}."
+            )
+        if self.head == "bins":
+            self._check_grids()
+
+    def _check_grids(self) -> None:
+        n_bins = {parameter.name: parameter.n_bins for parameter in self.parameters}
+        for group in self.joint_groups:
+            n_cells = math.prod(n_bins[name] for name in group)
+            if n_cells > MOST_CELLS:
+                raise ConfigError(
+                    f"[model]: the grid of {', '.join(group)} has {n_cells} cells, at most "
+                    f"{MOST_CELLS} are trained. Lower n_bins, or split the group (joint)."
+                )
 
     def _check_stages(self, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:
         if len(widths) != len(blocks):
             raise ConfigError(
                 f"[model]: expected one number of blocks a stage; found {len(widths)} widths, "
                 f"{len(blocks)} blocks."
+            )
+        if min(widths, default=0) < 1 or min(blocks) < 0:
+            raise ConfigError(
+                f"[model]: expected stages with widths from 1 and blocks from 0 on; found "
+                f"{list(widths)}, {list(blocks)}."
             )
         if self.stamp_size < 2 ** len(widths):
             raise ConfigError(

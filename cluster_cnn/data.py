@@ -100,6 +100,13 @@ class StampSource:
         self.zeropoint_mag, self._factors = common_zeropoints(names, self.bands, points, absent)
         self.attributes = self._sets[0].attributes
 
+    @property
+    def distance_kpc(self) -> tuple[float, float] | None:
+        """Least and greatest distance that the sets were made for; None where one is silent."""
+        sections = [r.attributes.get("config", {}).get("cluster", {}) for r in self._sets]
+        ranges = [section.get("distance_kpc") for section in sections]
+        return None if None in ranges else (min(r[0] for r in ranges), max(r[1] for r in ranges))
+
     def __len__(self) -> int:
         """Return the number of stamps in all sets."""
         return int(self._first[-1])
@@ -421,5 +428,6 @@ def metadata_of(source: StampSource) -> Mapping[str, object]:
     return {
         "pixel_scale_arcsec": source.pixel_scale_arcsec,
         "zeropoint_mag": source.zeropoint_mag,
+        "distance_kpc": source.distance_kpc,
         "training_set": [path.name for path in source.paths],
     }

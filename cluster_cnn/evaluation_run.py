@@ -116,7 +116,6 @@ def evaluate(
         metrics[f"best_{KNOWN}_known"] = _best_scores(names, truth, known)
     if settings.has_baseline:
         metrics["baseline"] = score_baselines(source, names, truth, settings)
-        metrics["below_baseline"] = _compare(metrics)
     if settings.has_ablation:
         metrics["ablation"] = ablate(predictor, source, truth)
     metrics.update(
@@ -167,17 +166,22 @@ def estimate_all(
     """
     names = predictor.config.parameter_names
     parts: list[dict[str, np.ndarray]] = []
+    noises: list[np.ndarray] = []
     for rows in _batches(len(truth.snr), "stamps"):
-        stamps = normalise_stamps(source.read(rows), predictor.scale)
+        fluxes = source.read(rows)
+        stamps = normalise_stamps(fluxes, predictor.scale)
         if blank is not None:
             stamps[..., blank :: len(source.bands)] = 0.0  # in every view
+        elif (noise := predictor.watched_noise(fluxes)) is not None:
+            noises.append(noise)
         parts.append(predictor.outputs(stamps))
     outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    if KNOWN not in names or len(names) < 2:
-        return predictor.estimate(outputs, None, within), None
-    values = truth.parameters[:, names.index(KNOWN)]
-    told = predictor.estimate(outputs, {KNOWN: values}, within)
-    return predictor.estimate(outputs, None, within), told
+    noise = np.concatenate(noises) if noises else None
+    told = None
+    if KNOWN in names and len(names) > 1:
+        values = truth.parameters[:, names.index(KNOWN)]
+        told = predictor.estimate(outputs, {KNOWN: values}, within, noise)
+    return predictor.estimate(outputs, None, within, noise), told
 
 
 def score_baselines(
@@ -267,16 +271,6 @@ def _visibility(truth: Truth, estimates: Estimates) -> dict[str, float]:
     with np.errstate(divide="ignore"):
         log_snr = np.where(truth.is_cluster, np.log10(np.maximum(truth.snr, 1e-9)), np.nan)
     return evaluation.visibility_scores(log_snr, estimates.log_snr, estimates.log_snr_error)
-
-
-def _compare(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return by how much the network's scatter is below each baseline's, in per cent."""
-    result = {}
-    for key, scores in metrics["baseline"].items():
-        if isinstance(scores, dict):
-            suffix = f"_{KNOWN}_known" if key.endswith("_known") else ""
-            result[key] = evaluation.improvement(metrics[f"parameters{suffix}"], scores)
-    return result
 
 
 def _photometry(source: StampSource, n: int) -> np.ndarray:

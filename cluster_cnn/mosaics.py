@@ -151,6 +151,13 @@ class Mosaic:
         )
 
     @property
+    def unused_photflam(self) -> tuple[str, ...]:
+        """Bands whose PHOTFLAM gives no zero point, for no BUNIT says in which unit pixels are."""
+        pairs = zip(self.bands, self.zeropoint_mag, strict=True)
+        silent = [band for band, zero in pairs if zero is None and band in self._planes]
+        return tuple(band for band in silent if "PHOTFLAM" in self._planes[band].header)
+
+    @property
     def pixel_scale_arcsec(self) -> float | None:
         """Geometric-mean pixel size; None without WCS."""
         if self.wcs is None:

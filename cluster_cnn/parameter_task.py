@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from astro_io.errors import ConfigError
 from cluster_cnn.config import PARAMETER_MEANINGS
 from cluster_cnn.flags import CandidateFlag
 from cluster_cnn.noise import NoiseWatch
 from cluster_cnn.predictor import PROBABILITIES, Estimates, Predictor
+from cluster_cnn.stamp_coverage import bands_with_data
 from cluster_cnn.tasks import ColumnNote
 
 BEST = "best"
@@ -40,6 +42,10 @@ class ParameterTask:
         self.predictor = predictor
         self.within: dict[str, tuple[float, float]] = {}
         self._watch = NoiseWatch(predictor.calibration.noise, predictor.bands)
+        self._may_lack_bands = bool(predictor.metadata.get("band_dropout"))
+        self._seen = np.zeros(
+            len(predictor.bands), bool
+        )  # bands with data since the last judgement
         self.bands = predictor.bands
         self.stamp_size = predictor.stamp_size
         self.wide_binning = predictor.config.wide_binning
@@ -51,6 +57,8 @@ class ParameterTask:
             "weights_sha256": predictor.sha256,
             "task": "parameters",
         }
+        if predictor.metadata.get("distance_kpc"):
+            self.facts["distance_kpc"] = predictor.metadata["distance_kpc"]
 
     @classmethod
     def load(cls, weights: str | Path) -> ParameterTask:
@@ -87,13 +95,38 @@ class ParameterTask:
         """Measure stamps; parameters that are `known` are taken as they are."""
         estimates = self.predictor.predict(stamps, known=known, within=self.within)
         self._watch.look(estimates.noise)
-        flags = np.where(estimates.is_strange, int(CandidateFlag.OUT_OF_RANGE), 0)
+        has_data = bands_with_data(stamps[..., : len(self.bands)])
+        self._seen |= has_data.any(axis=0)
+        is_odd = estimates.is_strange | self.predictor.is_untaught(known)
+        if not self._may_lack_bands:
+            is_odd |= ~has_data.all(axis=1)
+        flags = np.where(is_odd, int(CandidateFlag.OUT_OF_RANGE), 0)
         flags |= np.where(estimates.is_at_limit, int(CandidateFlag.AT_LIMIT), 0)
         return self._values(estimates), flags.astype(np.int32)
 
+    def check_known(self, known: Mapping[str, float | str]) -> None:
+        """Refuse values outside the range that the network was taught."""
+        for name, value in known.items():
+            if name not in self.names or isinstance(value, str):
+                continue
+            low, high = self.predictor.range_of(name)
+            if not low <= value <= high:
+                raise ConfigError(
+                    f"{name} {value:g}: expected a value between {low:g} and {high:g}, the range "
+                    "that the network was taught. Leave it out, or use other weights (--weights)."
+                )
+
     def judge(self) -> tuple[int, str]:
-        """Say whether all stamps since the last call look to be in another unit."""
-        reason = self._watch.judge()
+        """Say whether all stamps since the last call lack a band, or look to be in another unit."""
+        lacking = [b for b, seen in zip(self.bands, self._seen, strict=True) if not seen]
+        self._seen[:] = False
+        reasons = [self._watch.judge()]
+        if lacking and len(lacking) < len(self.bands) and not self._may_lack_bands:
+            reasons.append(
+                f"no data in {', '.join(lacking)}, and the weights were not trained without a "
+                "band: the results are wrong by more than their intervals say."
+            )
+        reason = " ".join(filter(None, reasons))
         return (int(CandidateFlag.OUT_OF_RANGE) if reason else 0), reason
 
     def restrict(self, within: Mapping[str, tuple[float, float]]) -> None:

@@ -66,7 +66,7 @@ class Posterior(Protocol):
     def given(self, place: int, values: np.ndarray) -> Posterior:
         """Return what is known of the other parameters where one is known, shape (N,)."""
 
-    def rows(self, chosen: slice) -> Posterior:
+    def rows(self, chosen: slice | np.ndarray) -> Posterior:
         """Return the distributions of some clusters."""
 
 
@@ -198,7 +198,7 @@ class MixturePosterior:
         """Return the ends of the trained range, each of shape (P,)."""
         return self.low, self.high
 
-    def rows(self, chosen: slice) -> MixturePosterior:
+    def rows(self, chosen: slice | np.ndarray) -> MixturePosterior:
         """Return the mixtures of some clusters."""
         parts = (self.weights[chosen], self.means[chosen], self.covariances[chosen])
         return MixturePosterior(*parts, self.low, self.high)
@@ -379,7 +379,7 @@ class GridPosterior:
         """Return the ends of the trained range, each of shape (P,)."""
         return np.array([e[0] for e in self.edges]), np.array([e[-1] for e in self.edges])
 
-    def rows(self, chosen: slice) -> GridPosterior:
+    def rows(self, chosen: slice | np.ndarray) -> GridPosterior:
         """Return the grids of some clusters."""
         return GridPosterior([grid[chosen] for grid in self.grids], self.places, self.edges)
 

@@ -42,18 +42,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     configure_logging(args)
-    from astro_io.catalog import catalog_format, write_catalog
+    from astro_io.catalog import catalog_format, check_storable, write_catalog
     from astro_io.errors import OutputExistsError
-    from cluster_cnn.positions import read_candidates
+    from astro_io.positions import read_candidates
 
     kind = args.format or catalog_format(args.output)
     if args.output.exists() and not args.overwrite:
         raise OutputExistsError(
             f"{args.output} exists. Pass --overwrite, or choose another --output."
         )
-    candidates = read_candidates(args.catalog, columns=args.columns, is_sky=args.sky or None)
+    candidates = read_candidates(
+        args.catalog,
+        columns=args.columns,
+        is_sky=args.sky or None,
+        prefers_sky=len(args.mosaics) > 1,
+    )
     start = time.monotonic()
     from cluster_cnn import prediction_run
+
+    check_storable(prediction_run.plain_table(candidates.table), kind, name=candidates.name)
     from cluster_cnn.tasks import open_task
 
     settings = prediction_run.PredictionSettings(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from astro_io.cli import progress
-from astro_io.errors import CatalogError, ConfigError, ImageError
+from astro_io.errors import AstroError, CatalogError, ConfigError
+from astro_io.positions import Candidates, find_duplicates, pixel_positions
 from cluster_cnn.flags import FLAG_MEANINGS, CandidateFlag
 from cluster_cnn.mosaics import SCALE_TOLERANCE, Mosaic, StampBatch
-from cluster_cnn.positions import Candidates, find_duplicates, pixel_positions
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -87,7 +87,7 @@ def predict_candidates(
     candidates: Candidates,
     settings: PredictionSettings | None = None,
 ) -> Prediction:
-    """Measure each candidate on the first mosaic that it lies on.
+    """Measure each candidate on the first mosaic that has data where it lies.
 
     Parameters
     ----------
@@ -105,8 +105,11 @@ def predict_candidates(
     Raises
     ------
     CatalogError
-        If several mosaics are given for positions in pixels.
-    ImageError, InputNotFoundError
+        If several mosaics are given for positions in pixels, or a column with known values is
+        absent or not of numbers.
+    ConfigError
+        If a known value is none that the network was taught.
+    AstroError
         If the only mosaic cannot be used; of several, those are listed in `failed`.
     """
     settings = settings or PredictionSettings()
@@ -115,16 +118,18 @@ def predict_candidates(
             f"{candidates.name}: expected ra and dec, for {len(mosaics)} mosaics are given; found "
             f"{', '.join(candidates.columns)}. Give one mosaic, or add columns ra and dec."
         )
+    task.check_known(settings.known)
     known = known_values(candidates, settings.known)
     result = _empty(task, candidates)
     for number, spec in enumerate(mosaics):
         try:
             _measure_on(task, spec, number, candidates, known, settings, result)
-        except (ImageError, OSError) as error:
+        except (AstroError, OSError) as error:
             if len(mosaics) == 1:
                 raise
+            task.judge()  # the stamps seen so far are no part of the next mosaic
             result.failed[str(spec)] = str(error)
-            logger.warning("%s", error)
+            logger.warning("%s Left out.", error)
     return result
 
 
@@ -134,7 +139,7 @@ def known_values(candidates: Candidates, known: Mapping[str, float | str]) -> di
     Raises
     ------
     CatalogError
-        If the table lacks a column.
+        If the table lacks a column, or it holds no numbers.
     """
     values: dict[str, np.ndarray] = {}
     for name, source in known.items():
@@ -146,10 +151,20 @@ def known_values(candidates: Candidates, known: Mapping[str, float | str]) -> di
                 f"{', '.join(candidates.table.colnames[:12])}."
             )
         else:
-            column = candidates.table[source]
-            filled = np.ma.filled(np.ma.asarray(getattr(column, "value", column), float), np.nan)
-            values[name] = np.asarray(filled, float)
+            values[name] = _numbers(candidates, source, name)
     return values
+
+
+def _numbers(candidates: Candidates, source: str, name: str) -> np.ndarray:
+    """Return a column of numbers, NaN where masked."""
+    column = candidates.table[source]
+    values = np.ma.asarray(getattr(column, "value", column))
+    if values.dtype.kind not in "iuf" or values.ndim != 1:
+        raise CatalogError(
+            f"{candidates.name}: expected one number a row in column {source} with {name}; found "
+            f"{values.dtype}, shape {values.shape}. Leave rows without a value empty."
+        )
+    return np.asarray(values.astype(float).filled(np.nan))
 
 
 def result_table(
@@ -170,15 +185,18 @@ def result_table(
     astropy.table.QTable
         The rows of the input in their order, all its columns, then ``x``, ``y`` (or ``ra``,
         ``dec`` of pixels are not added), the task's columns and ``flags``.  A result whose name
-        the input has taken begins with `TAKEN_PREFIX`.
+        the input has taken, in any case of letters, begins with `TAKEN_PREFIX`, as often as it
+        takes.
     """
     from astropy.table import Column
 
     table = plain_table(candidates.table)
-    taken = set(table.colnames)
+    taken = {name.lower() for name in table.colnames}  # FITS does not tell X from x
 
     def add(name: str, values: np.ndarray, unit: str, meaning: str) -> None:
-        label = TAKEN_PREFIX + name if name in taken else name
+        label = name
+        while label.lower() in taken:
+            label = TAKEN_PREFIX + label
         table[label] = Column(values, unit=unit or None, description=meaning)
 
     if candidates.is_sky:
@@ -210,22 +228,56 @@ def metadata(task: StampTask, mosaics: Sequence[str], catalog: str) -> dict[str,
 
 
 def plain_table(table: Any) -> QTable:
-    """Return a copy whose columns every format can hold: masked numbers NaN, objects as text."""
-    from astropy.table import Column, QTable
+    """Return a copy whose columns every format can hold.
+
+    Masked numbers are NaN, but whole ones without unit stay whole and masked; what is neither
+    number nor text (objects, dates) is text; mag(AB) is mag.
+    """
+    from astropy.table import Column, MaskedColumn, QTable
 
     plain = QTable()
     for name in table.colnames:
         column = table[name]
         unit = getattr(column, "unit", None)
-        values = np.ma.asarray(getattr(column, "value", column))
-        if values.dtype.kind == "O" or not hasattr(column, "dtype"):
-            values = np.array([str(v) for v in column], str)
-        elif np.ma.is_masked(values) and values.dtype.kind in "fiu":
-            values = values.astype(np.float64).filled(np.nan)
+        values = _plain_values(column)
+        is_missing = np.ma.getmaskarray(values)
+        notes = {
+            "unit": getattr(unit, "function_unit", unit),
+            "description": column.info.description,
+        }
+        if not is_missing.any():
+            plain[name] = Column(values.data, **notes)
+        elif values.dtype.kind in "fc" or unit is not None:
+            plain[name] = Column(values.astype(np.result_type(values, 0.0)).filled(np.nan), **notes)
+        elif values.dtype.kind == "U":
+            plain[name] = Column(values.filled(""), **notes)
         else:
-            values = values.filled("" if values.dtype.kind in "SU" else 0)
-        plain[name] = Column(np.asarray(values), unit=unit, description=column.info.description)
+            whole = values.astype(np.promote_types(values.dtype, np.int16))
+            none = np.iinfo(whole.dtype).min
+            plain[name] = MaskedColumn(whole, fill_value=none, **notes)
     return plain
+
+
+def _plain_values(column: Any) -> np.ma.MaskedArray:
+    """Return values as text, or as numbers of a kind that every format knows."""
+    if getattr(column, "dtype", np.dtype("O")).kind == "O":
+        mask = np.array([v is None or v is np.ma.masked for v in column], bool)
+        return np.ma.masked_array([str(v) for v in column], mask, str)
+    values = np.ma.masked_array(
+        getattr(column, "value", column), getattr(column, "mask", np.ma.nomask)
+    )
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind == "S":
+        return np.ma.masked_array(np.char.decode(values.data, "utf-8", "replace"), values.mask)
+    if kind in "mM":
+        is_missing = np.ma.getmaskarray(values) | np.isnat(values.data)
+        return np.ma.masked_array(values.data.astype(str), is_missing)
+    if kind == "f" and size not in (4, 8):
+        return values.astype(np.float32 if size < 4 else np.float64)
+    if kind == "u" and size == 8:
+        is_small = values.size == 0 or values.max() <= np.iinfo(np.int64).max
+        return values.astype(np.int64 if is_small else str)
+    return values.astype(np.promote_types(values.dtype, np.int16)) if kind in "iu" else values
 
 
 def _empty(task: StampTask, candidates: Candidates) -> Prediction:
@@ -251,16 +303,18 @@ def _measure_on(
     settings: PredictionSettings,
     result: Prediction,
 ) -> None:
-    """Measure the rows that lie on one mosaic and on none before it."""
+    """Measure the rows that lie on one mosaic and have no result of one before it."""
     with Mosaic(
         spec, task.bands, may_lack_bands=settings.may_lack_bands, must_align=settings.must_align
     ) as mosaic:
         _explain(mosaic, task)
         x, y = pixel_positions(candidates, mosaic.wcs, where=mosaic.name, origin=settings.origin)
-        result.flags[find_duplicates(x, y)] |= CandidateFlag.DUPLICATE
-        here = (mosaic.position_flags(x, y) == 0) & (result.mosaic < 0)
+        is_inside = mosaic.position_flags(x, y) == 0
+        is_double = find_duplicates(np.where(is_inside, x, np.nan), y)
+        here = is_inside & ~result.has_result
         result.x[here], result.y[here], result.mosaic[here] = x[here], y[here], number
-        result.flags[here] &= ~int(CandidateFlag.OFF_IMAGE)
+        result.flags[here] = CandidateFlag.NO_RESULT
+        result.flags[is_double] |= CandidateFlag.DUPLICATE
         factors = mosaic.flux_factors(task.zeropoint_mag)
         batches = mosaic.cut(
             np.where(here, x, np.nan),
@@ -325,6 +379,13 @@ def _explain(mosaic: Mosaic, task: StampTask) -> None:
             "AB zero points %s",
             mosaic.name,
             units,
+        )
+    if mosaic.unused_photflam:
+        logger.warning(
+            "%s: PHOTFLAM of %s is not used, for no BUNIT says of which unit (electrons/s, "
+            "electrons, ...). Add the card.",
+            mosaic.name,
+            ", ".join(mosaic.unused_photflam),
         )
     if mosaic.missing:
         logger.info("%s: without %s", mosaic.name, ", ".join(mosaic.missing))

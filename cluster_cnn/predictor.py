@@ -66,7 +66,7 @@ class Estimates:
         Farther than all but 1 in 1000 stamps of the training set, or of a scatter that none has:
         in another unit, perhaps.
     is_at_limit : ndarray of bool, shape (N,)
-        A median lies at an end of the trained range.
+        A median, but of a parameter that the user knows, lies at an end of the trained range.
     """
 
     names: tuple[str, ...]
@@ -229,7 +229,7 @@ class Predictor:
                 ),
                 _part_of(known, part),
                 within,
-                self.noise_of(stamps[part]) if self.calibration.noise.is_known else None,
+                self.watched_noise(stamps[part]),
             )
             for part in slices
         ]
@@ -247,6 +247,10 @@ class Predictor:
         """Return the scatter of pixels in units of the training set's, shape (N, B)."""
         n_bands = len(self.bands)
         return quiet_noise(stamps[..., :n_bands], self.scale.statistics.scale[:n_bands])
+
+    def watched_noise(self, stamps: np.ndarray) -> np.ndarray | None:
+        """Return `noise_of` for `estimate` where the weights know what it may be, else None."""
+        return self.noise_of(stamps) if self.calibration.noise.is_known else None
 
     def outputs(self, normalised: np.ndarray) -> dict[str, np.ndarray]:
         """Return the raw outputs and features of normalised stamps, as numpy.
@@ -286,14 +290,9 @@ class Predictor:
 
         `noise`, from `noise_of`, is looked at where it is given.
         """
-        posterior = self.posterior(outputs)
         n = len(outputs[FEATURES])
-        levels = self.calibration.parameter_levels(np.array(PROBABILITIES))
-        box = self._box(within)
-        quantiles, best = _quantiles(posterior, levels, box), _best(posterior, box)
-        correlations = correlation(posterior.covariance())
-        if known and n:
-            self._apply_known(posterior, quantiles, best, correlations, known, box)
+        told = self._told(known, n)
+        quantiles, best, correlations = self._answers(self.posterior(outputs), told, within)
         p_cluster = self._p_cluster(outputs, n)
         log_snr, error = self._visibility(outputs, n)
         distance = self.calibration.distance(outputs[FEATURES].astype(np.float64))
@@ -311,44 +310,58 @@ class Predictor:
             noise=noise,
             is_strange=(distance > self.calibration.largest_distance)
             | self.calibration.noise.is_outside(noise),
-            is_at_limit=self._at_limit(quantiles[:, :, 1]),
+            is_at_limit=(self._at_limit(quantiles[:, :, 1]) & ~np.isfinite(told)).any(axis=1),
         )
 
-    def _apply_known(
+    def _answers(
         self,
         posterior: Posterior,
-        quantiles: np.ndarray,
-        best: np.ndarray,
-        correlations: np.ndarray,
-        known: Mapping[str, np.ndarray],
-        box: np.ndarray | None,
-    ) -> None:
-        """Put the posterior at a known parameter into these arrays, where it is known."""
-        place, values = self._known_parameter(known)
-        rows = np.flatnonzero(np.isfinite(values))
-        rest = np.delete(np.arange(quantiles.shape[1]), place)
-        where_known = posterior.given(place, np.where(np.isfinite(values), values, 0.0))
-        levels = self.calibration.levels_given(self.config.parameter_names[place], place)
-        rest_box = None if box is None else box[:, rest]
-        answer = _quantiles(where_known, levels(np.array(PROBABILITIES)), rest_box)
-        inner = correlation(where_known.covariance())
-        quantiles[rows[:, None], rest] = answer[rows]
-        quantiles[rows, place] = values[rows, None]
-        best[rows[:, None], rest] = _best(where_known, rest_box)[rows]
-        best[rows, place] = values[rows]
-        correlations[rows] = np.eye(quantiles.shape[1])
-        correlations[rows[:, None, None], rest[:, None], rest] = inner[rows]
+        told: np.ndarray,
+        within: Mapping[str, tuple[float, float]] | None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return quantiles (N, P, 3), peaks (N, P), correlations (N, P, P); `told` from `_told`."""
+        names, box = self.config.parameter_names, self._box(within)
+        quantiles = np.repeat(told[:, :, None], len(PROBABILITIES), axis=2)
+        best, correlations = told.copy(), np.tile(np.eye(len(names)), (len(told), 1, 1))
+        place_told = np.where(np.isfinite(told).any(axis=1), np.isfinite(told).argmax(axis=1), -1)
+        for place in np.unique(place_told):
+            rows, rest = np.flatnonzero(place_told == place), np.arange(len(names))
+            part, levels = posterior.rows(rows), self.calibration.parameter_levels
+            if place >= 0:
+                part, rest = part.given(place, told[rows, place]), np.delete(rest, place)
+                levels = self.calibration.levels_given(names[place], place)
+            sides = None if box is None else box[:, rest]
+            cells = np.ix_(rows, rest)
+            quantiles[cells] = _quantiles(part, levels(np.array(PROBABILITIES)), sides)
+            best[cells] = _best(part, sides)
+            correlations[np.ix_(rows, rest, rest)] = correlation(part.covariance())
+        return quantiles, best, correlations
 
-    def _known_parameter(self, known: Mapping[str, np.ndarray]) -> tuple[int, np.ndarray]:
-        """Return which parameter is known, and its values."""
+    def _told(self, known: Mapping[str, np.ndarray] | None, n: int) -> np.ndarray:
+        """Return values of parameters that the user knows, shape (N, P); NaN for the others."""
         names = self.config.parameter_names
+        told = np.full((n, len(names)), np.nan)
+        if not known:
+            return told
         if len(known) != 1 or not set(known) <= set(names) or len(names) < 2:
             raise ConfigError(
                 f"known parameters: expected one of {', '.join(names)}; found "
                 f"{', '.join(known)}. Give one."
             )
         ((name, values),) = known.items()
-        return names.index(name), np.asarray(values, float)
+        told[:, names.index(name)] = values
+        return told
+
+    def range_of(self, name: str) -> tuple[float, float]:
+        """Return the ends of the trained range of a parameter."""
+        parameter = self.config.parameters[self.config.parameter_names.index(name)]
+        return parameter.low, parameter.high
+
+    def is_untaught(self, known: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return True where a known parameter, as of `predict`, lies outside its trained range."""
+        ranges = {name: self.range_of(name) for name in self.config.parameter_names}
+        odd = [(v < ranges[n][0]) | (v > ranges[n][1]) for n, v in known.items() if n in ranges]
+        return np.any(odd, axis=0)
 
     def check_ranges(self, within: Mapping[str, tuple[float, float]]) -> None:
         """Raise ConfigError unless these are ranges of parameters that the network knows."""
@@ -381,10 +394,10 @@ class Predictor:
         return mean, error * _width_factor(self.calibration.snr_levels)
 
     def _at_limit(self, medians: np.ndarray) -> np.ndarray:
-        low = np.array([parameter.low for parameter in self.config.parameters])
-        high = np.array([parameter.high for parameter in self.config.parameters])
+        """Return True where a median lies at an end of its range, shape (N, P)."""
+        low, high = np.transpose([self.range_of(name) for name in self.config.parameter_names])
         margin = EDGE_SHARE * (high - low)
-        return ((medians < low + margin) | (medians > high - margin)).any(axis=1)
+        return (medians < low + margin) | (medians > high - margin)
 
 
 def binary_entropy(p: np.ndarray) -> np.ndarray:

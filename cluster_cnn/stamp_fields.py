@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from astro_io.errors import CatalogError, ConfigError, DatasetError
+from astro_io.positions import Candidates, read_candidates
 from cluster_cnn.joining import common_pixel_scale, common_zeropoints
 from cluster_cnn.mosaics import Mosaic
-from cluster_cnn.positions import Candidates, read_candidates
 
 logger = logging.getLogger(__name__)
 

@@ -52,8 +52,8 @@ def _main(argv: Sequence[str] | None) -> int:
     configure_logging(args)
     is_set = args.output.suffix in _HDF5
     _check(args, is_set)
+    from astro_io.positions import pixel_positions
     from cluster_cnn.mosaics import Mosaic
-    from cluster_cnn.positions import pixel_positions
     from cluster_cnn.stamp_fields import agree, read_fields
 
     fields = read_fields(

@@ -90,6 +90,15 @@ class StampTask(Protocol):
             result away.
         """
 
+    def check_known(self, known: Mapping[str, float | str]) -> None:
+        """Refuse what the user knows (a number, or the name of a column) if it is of no use.
+
+        Raises
+        ------
+        ConfigError
+            If the network was not taught such a value.
+        """
+
     def judge(self) -> tuple[int, str]:
         """Look back at all stamps measured since the last call, those of one mosaic.
 

@@ -187,6 +187,7 @@ def finish_run(run: _Run, model: keras.Model) -> Path:
         "name": config.name,
         "seed": config.seed,
         "epochs": config.epochs,
+        "band_dropout": config.data.band_dropout,
         **metadata_of(run.stamps.source),
         **provenance(),
     }

@@ -101,6 +101,9 @@ class ClassTask:
         flags |= np.where(has_result, 0, int(CandidateFlag.NO_RESULT))
         return self._values(estimates), flags.astype(np.int32)
 
+    def check_known(self, known: Mapping[str, float | str]) -> None:
+        """Take anything: distances that no training object has are flagged row by row."""
+
     def judge(self) -> tuple[int, str]:
         """Say whether all stamps since the last call look odd: order of bands, unit."""
         exchanged = self._order.judge() if self._order else ""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from astro_io.errors import CatalogError, ImageError, InputNotFoundError
+from astro_io.errors import CatalogError, ImageError
 from astro_io.fits_read import read_image
 from astro_io.image import SkyImage
+from astro_io.positions import Candidates, pixel_positions, read_candidates
 from simulate.star_clusters.config import InstrumentConfig
+
+logger = logging.getLogger(__name__)
 
 _TRIES = 500
 _SCALE_TOLERANCE = 0.03
-_POSITION_COLUMNS = (("x", "y"), ("ra", "dec"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +42,8 @@ class MosaicBackgrounds:
         scaled to those of `instrument`.
     instrument : InstrumentConfig
     avoid : sequence of str or Path
-        Tables of positions, with columns x and y (pixels, 0-based) or ra and dec (degrees).
+        Tables of positions, as of `astro_io.positions.read_candidates`; for several mosaics on
+        the sky.
     avoid_radius_arcsec : float
         Stamps have their centre at least this far from these positions.
 
@@ -47,8 +51,11 @@ class MosaicBackgrounds:
     ------
     ImageError
         If a mosaic lacks a band, has other pixels, or is smaller than a stamp.
+    InputNotFoundError
+        If there is no such table.
     CatalogError
-        If a table has no positions.
+        If a table has no positions, or those in pixels for several mosaics, or those on the sky
+        for a mosaic without WCS.
     """
 
     def __init__(
@@ -61,7 +68,7 @@ class MosaicBackgrounds:
     ) -> None:
         self.size = instrument.span_px
         self._radius_px = avoid_radius_arcsec / instrument.pixel_scale_arcsec
-        tables = [_read_positions(path) for path in avoid]
+        tables = [_read_positions(path, len(mosaics)) for path in avoid]
         self._mosaics = [_prepare(read_image(m), instrument, tables) for m in mosaics]
         areas = np.array([m.bad.size for m in self._mosaics], dtype=float)
         self._shares = areas / areas.sum()
@@ -105,7 +112,7 @@ class MosaicBackgrounds:
 def _prepare(
     image: SkyImage,
     instrument: InstrumentConfig,
-    tables: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    tables: Sequence[Candidates],
 ) -> _Mosaic:
     """Check a mosaic and bring it to our bands and zero points."""
     image = image.select(instrument.bands)
@@ -122,7 +129,10 @@ def _prepare(
         )
     pairs = zip(instrument.zeropoint_mag, image.zeropoint_mag, strict=True)
     factor = [1.0 if own is None else 10.0 ** (0.4 * (ours - own)) for ours, own in pairs]
-    avoid = [_pixel_positions(image, *table) for table in tables]
+    avoid = [
+        np.stack(pixel_positions(table, image.wcs, where=image.name)[::-1], axis=1)
+        for table in tables
+    ]
     return _Mosaic(
         name=image.name,
         pixels=(image.pixels * np.array(factor, dtype=np.float32)).astype(np.float32),
@@ -131,35 +141,20 @@ def _prepare(
     )
 
 
-def _read_positions(path: str | Path) -> tuple[str, np.ndarray, np.ndarray]:
-    """Return the kind of positions in a table (``x`` or ``ra``) and both coordinates."""
-    from astropy.table import Table
-
-    if not Path(path).exists():
-        raise InputNotFoundError(f"{path}: no such table of positions to avoid.")
-    try:
-        table = Table.read(path)
-    except Exception as error:  # astropy's readers raise all kinds
-        raise CatalogError(f"{path}: not a table that astropy reads: {error}.") from error
-    names = {name.lower(): name for name in table.colnames}
-    for first, second in _POSITION_COLUMNS:
-        if first in names and second in names:
-            values = [np.asarray(table[names[n]], dtype=np.float64) for n in (first, second)]
-            return first, values[0], values[1]
-    raise CatalogError(
-        f"{path}: expected columns x and y, or ra and dec; found {', '.join(table.colnames[:8])}."
-    )
-
-
-def _pixel_positions(
-    image: SkyImage, kind: str, first: np.ndarray, second: np.ndarray
-) -> np.ndarray:
-    """Return positions as rows of (y, x)."""
-    if kind == "ra":
-        if image.wcs is None:
-            raise ImageError(
-                f"{image.name}: positions to avoid are in ra, dec, but the mosaic has no WCS. "
-                "Give x, y."
-            )
-        first, second = image.wcs.celestial.all_world2pix(first, second, 0)
-    return np.stack([second, first], axis=1)
+def _read_positions(path: str | Path, n_mosaics: int) -> Candidates:
+    """Read positions to avoid; say how many of them are unknown."""
+    table = read_candidates(path, prefers_sky=n_mosaics > 1)
+    if n_mosaics > 1 and not table.is_sky:
+        raise CatalogError(
+            f"{table.name}: expected ra and dec, for {n_mosaics} mosaics are given; found "
+            f"{', '.join(table.columns)}. Give one mosaic, or add columns ra and dec."
+        )
+    n_lost = int((~np.isfinite(table.first) | ~np.isfinite(table.second)).sum())
+    if n_lost:
+        logger.warning(
+            "%s: %d of %d positions are missing or unreadable; they are not avoided.",
+            table.name,
+            n_lost,
+            len(table),
+        )
+    return table

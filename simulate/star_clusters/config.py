@@ -5,6 +5,7 @@ A pair ``(low, high)`` is a range from which every object draws its own value; e
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from dataclasses import field as default
 from importlib.resources import as_file, files
@@ -294,6 +295,17 @@ class GridConfig:
     half_light_radius_arcsec: tuple[float, ...] = ()
     av_mag: tuple[float, ...] = ()
     metallicity: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for entry in fields(self):
+            for value in getattr(self, entry.name):
+                is_size = entry.name in ("half_light_radius_arcsec", "metallicity")
+                if not (value > 0 if is_size else value >= 0) or math.isinf(value):
+                    raise ConfigError(
+                        f"[grid] {entry.name}: expected numbers {'above' if is_size else 'from'} 0"
+                        f"{'' if is_size else ' on'}; found {value}."
+                    )
 
     def point(self, index: int) -> dict[str, float]:
         """Return the values of an object, by name."""

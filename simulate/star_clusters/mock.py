@@ -88,10 +88,13 @@ class MockMaker:
         self._dimming = extinction_ratios(
             self.filters, config.extinction.curve, config.extinction.r_v
         )
-        self._log_ages = _within(self.isochrones.log_ages, config.cluster.log_age, "log_age")
-        self._metallicities = _within(
-            self.isochrones.metallicities, config.cluster.metallicity, "metallicity"
-        )
+        ages, metals = self.isochrones.log_ages, self.isochrones.metallicities
+        self._log_ages = _within(ages, config.cluster.log_age, "[cluster] log_age")
+        self._metallicities = _within(metals, config.cluster.metallicity, "[cluster] metallicity")
+        for age in config.grid.log_age:
+            _within(ages, (age, age), "[grid] log_age")
+        for metallicity in config.grid.metallicity:
+            _within(metals, (metallicity, metallicity), "[grid] metallicity")
         self._reference = config.instrument.filters.index(config.field.surface_brightness_filter)
 
     @cached_property
@@ -403,7 +406,7 @@ def _within(values: np.ndarray, limits: tuple[float, float], name: str) -> np.nd
     if limits[0] == limits[1] and values[0] <= limits[0] <= values[-1]:
         return values[[np.argmin(np.abs(values - limits[0]))]]
     raise ConfigError(
-        f"[cluster] {name}: the isochrones have nothing in {list(limits)}; "
+        f"{name}: the isochrones have nothing in {list(limits)}; "
         f"they reach from {values[0]:g} to {values[-1]:g}."
     )
 

@@ -15,6 +15,7 @@ from astro_io.catalog import (
     Flag,
     catalog_columns,
     catalog_format,
+    check_storable,
     new_catalog,
     parse_unit,
     read_catalog,
@@ -187,3 +188,11 @@ def test_missing_pyarrow_says_what_to_install(tmp_path, monkeypatch):
         write_catalog(tmp_path / "a.parquet", filled())
     assert list(tmp_path.iterdir()) == []
     assert module.SUFFIXES["parquet"] == ".parquet"
+
+
+def test_columns_that_a_format_cannot_hold_are_named_before_the_work():
+    table = QTable({"a": [1.0, 2.0], "cube": np.zeros((2, 3, 2)), "mag": [1.0, 2.0] * u.ABmag})
+    check_storable(table[["a", "cube"]], "fits")
+    check_storable(table[:0], "fits")
+    with pytest.raises(CatalogError, match=r"pos.csv: .* found cube .*come back with shape"):
+        check_storable(table, "votable", name="pos.csv")

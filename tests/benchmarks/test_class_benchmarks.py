@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from astro_io.cluster_set import ClusterSetReader, ClusterSetWriter
+from astro_io.legus import read_legus
 from benchmarks import class_mosaic, legus_table, m31_classes
-from cluster_cnn.legus import read_legus
 from cluster_cnn.mosaics import Mosaic
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from astro_io.config import load_config
 from cluster_cnn.classes.config import ClassTrainConfig
+from cluster_cnn.classes.networks import build_class_model
 from cluster_cnn.data import split_rows
 from cluster_cnn.train import read_task
 from simulate.star_clusters.class_config import HUMAN_CONFUSION
@@ -21,6 +22,20 @@ def test_configurations_are_valid(path):
     config = load_config(ClassTrainConfig, path)
     assert config.data.training
     assert config.name.startswith("classes-")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "phangs",
+        "human_labels",
+        "wei_resnet18",
+        pytest.param("wei_vgg19_bn", marks=pytest.mark.slow),  # 287 million weights
+    ],
+)
+def test_networks_of_the_configurations_can_be_built(name):
+    config = load_config(ClassTrainConfig, CONFIGS / f"classes_{name}.toml")
+    assert build_class_model(config.model).output_shape == (None, 4)
 
 
 @pytest.mark.parametrize(("kind", "batch"), [("resnet18", 32), ("vgg19_bn", 16)])

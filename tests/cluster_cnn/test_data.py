@@ -43,6 +43,10 @@ def test_stamps_come_in_the_bands_and_size_asked_for(path, tmp_path):
     np.testing.assert_array_equal(moved[0], stamps[3, 4:14, 1:11, ::-1])
     assert source.zeropoint_mag == {"F814W": 25.0, "F475W": 26.0}
     assert metadata_of(source)["training_set"] == ["set.h5", "other.h5"]
+    assert metadata_of(source)["distance_kpc"] is None
+    for reader, distances in zip(source._sets, ([785.0, 785.0], [500.0, 600.0]), strict=True):
+        reader.attributes["config"] = {"cluster": {"distance_kpc": distances}}
+    assert metadata_of(source)["distance_kpc"] == (500.0, 785.0)
     assert source.parameters(["log_radius"])[0, 0] != source.parameters(["log_radius"])[0, 0]
 
 

@@ -122,8 +122,18 @@ def test_views_of_bins_are_averaged_probabilities():
     assert heads.join_views(config, views[:1])["log_snr"] is views[0]["log_snr"]
 
 
-@pytest.mark.parametrize("name", ["cluster_phat", "cluster_phat3", "cluster_paper1"])
-def test_the_shipped_configurations_can_be_built(name):
+@pytest.mark.parametrize(
+    ("name", "n_weights"),
+    [
+        ("cluster_phat", 1_071_195),
+        ("cluster_phat3", 1_059_483),
+        ("cluster_paper1", 291_571),
+        ("cluster_paper2", 10_937_299),
+    ],
+)
+def test_the_shipped_configurations_can_be_built(name, n_weights):
     path = Path(__file__).resolve().parents[2] / "configs" / f"{name}.toml"
-    model = build_model(load_config(TrainConfig, path).model)
-    assert "parameters" in model.output_names
+    config = load_config(TrainConfig, path).model
+    model = build_model(config)
+    assert set(model.output_names) == set(heads.output_sizes(config))
+    assert model.count_params() == n_weights

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cluster_stamps import BANDS, make_stamps, tiny_model, tiny_run, write_set
+from cluster_stamps import BANDS, PARAMETERS, make_stamps, tiny_model, tiny_run, write_set
 
 from astro_io.errors import ConfigError, InputNotFoundError, WeightsError
 from astro_io.tensor_file import read_format
@@ -148,6 +148,9 @@ def test_the_learning_rate_warms_up_and_decays():
     np.testing.assert_allclose(values, [0.0, 0.005, 0.01, 0.00505, 0.0001], rtol=1e-3, atol=1e-9)
 
 
+FINE = tuple(replace(parameter, n_bins=500) for parameter in PARAMETERS)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -158,6 +161,11 @@ def test_the_learning_rate_warms_up_and_decays():
         ({"head_layers": 0}, "must be positive"),
         ({"views": 9}, "views must lie in 1..8"),
         ({"softening": 0.0}, "softening must be positive"),
+        ({"widths": (8, 0)}, "widths from 1 and blocks from 0 on"),
+        ({"blocks": (1, -1)}, "widths from 1 and blocks from 0 on"),
+        ({"visibility_low": 4.0}, "visibility_low must be below visibility_high; found 4.0, 3.5"),
+        ({"visibility_bins": 1}, "visibility_bins must be at least 2; found 1"),
+        ({"head": "bins", "parameters": FINE}, "log_mass, log_radius has 250000 cells, at most"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes, message):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
-from astropy.table import MaskedColumn, Table
+from astropy.io import fits
+from astropy.table import Column, MaskedColumn, Table
 from cluster_mosaics import write_plane
 
-from astro_io.catalog import read_catalog, write_catalog
+from astro_io.catalog import check_storable, read_catalog, write_catalog
 from astro_io.errors import CatalogError, ConfigError, ImageError
+from astro_io.positions import candidates_of
 from cluster_cnn.flags import CandidateFlag
-from cluster_cnn.positions import candidates_of
 from cluster_cnn.prediction_run import (
     PredictionSettings,
     known_values,
@@ -45,6 +48,10 @@ class MiddleTask:
         flags = np.where(light < 0, int(CandidateFlag.OUT_OF_RANGE), 0)
         av = known.get("av", np.full(len(stamps), np.nan))
         return {"light": light, "av": av}, flags.astype(np.int32)
+
+    def check_known(self, known):
+        if isinstance(known.get("av"), float) and known["av"] > 2:
+            raise ConfigError("av: not taught.")
 
     def judge(self):
         return 0, ""
@@ -90,6 +97,18 @@ def test_fluxes_reach_the_network_in_the_unit_of_the_training_set(spec):
     assert prediction.values["light"][0] == pytest.approx(11 * 3040.5)
 
 
+def test_a_conversion_without_a_unit_is_not_used_and_said(tmp_path, caplog):
+    cards = {"PHOTFLAM": 1e-18, "PHOTPLAM": 4747.0}
+    blue = write_plane(tmp_path / "a.fits", image(), **cards)
+    red = write_plane(tmp_path / "b.fits", image(), BUNIT="electron/s", **cards)
+    candidates = candidates_of(Table({"x": [40.0], "y": [30.0]}))
+    task = MiddleTask({"F475W": 26.0})
+    prediction = predict_candidates(task, [f"F475W={blue},F814W={red}"], candidates)
+    assert prediction.values["light"][0] == 6081
+    (line,) = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert "PHOTFLAM of F475W is not used, for no BUNIT says" in line
+
+
 def test_doubt_about_a_whole_mosaic_is_on_each_row_that_was_measured_there(spec, caplog):
     candidates = candidates_of(Table({"x": [40.0, 500.0], "y": [30.0, 30.0]}))
     prediction = predict_candidates(SuspiciousTask(), [spec], candidates)
@@ -112,6 +131,36 @@ def test_each_row_is_measured_on_the_first_mosaic_it_lies_on(spec, tmp_path):
     result = result_table(MiddleTask(), candidates, prediction, ["near", "far"])
     assert list(result["mosaic"]) == ["near", "far", ""]
     np.testing.assert_allclose(result["x"].value[:2], 50.0, atol=1e-6)
+
+
+def test_rows_without_data_on_one_mosaic_are_measured_on_the_next(spec, tmp_path):
+    gap = image(7.5)
+    gap[:, 45:] = np.nan  # pixel (50, 40) lies in a blank corner
+    blue, red = (write_plane(tmp_path / f"gap_{name}.fits", gap) for name in ("blue", "red"))
+    first = f"F475W={blue},F814W={red}"
+    candidates = candidates_of(Table({"ra": [10.0, 10.0005], "dec": [41.0, 41.0]}))
+    prediction = predict_candidates(MiddleTask(), [first, spec], candidates)
+    assert prediction.mosaic.tolist() == [1, 0] and prediction.flags.tolist() == [0, 0]
+    assert prediction.values["light"][0] == 8101
+    alone = predict_candidates(MiddleTask(), [first], candidates)
+    assert alone.flags[0] & NO_RESULT and alone.flags[0] & CandidateFlag.MISSING_BAND
+
+
+def test_an_unfit_mosaic_among_several_is_one_line(spec, tmp_path, caplog):
+    coarse = tmp_path / "coarse.fits"
+    write_plane(coarse, image(), CDELT1=-0.5 / 3600, CDELT2=0.5 / 3600)
+    bare = tmp_path / "bare.fits"
+    fits.writeto(bare, image())
+    for path in (coarse, bare):
+        shutil.copy(path, path.with_stem("red"))
+        candidates = candidates_of(Table({"ra": [10.0], "dec": [41.0]}))
+        one = f"F475W={path},F814W={path.with_stem('red')}"
+        prediction = predict_candidates(MiddleTask(), [one, spec], candidates)
+        assert list(prediction.failed) == [one] and prediction.has_result.all()
+        path.with_stem("red").unlink()
+    lines = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert "the weights want 0.05" in lines[0] and "has no sky coordinates" in lines[1]
+    assert len(lines) == 2
 
 
 def test_a_bad_mosaic_among_several_does_not_stop_the_others(spec, tmp_path):
@@ -145,6 +194,13 @@ def test_known_parameters_come_from_a_number_or_a_column(spec):
         np.testing.assert_array_equal(prediction.values["av"], expected)
     with pytest.raises(CatalogError, match="expected a column E with av"):
         known_values(candidates, {"av": "E"})
+    table["note"] = ["low", "high"]
+    with pytest.raises(CatalogError, match="one number a row in column note with av; found <U4"):
+        known_values(candidates, {"av": "note"})
+    with pytest.raises(ConfigError, match="av: not taught"):
+        predict_candidates(
+            MiddleTask(), ["none"], candidates, PredictionSettings(known={"av": 5.0})
+        )
 
 
 @pytest.mark.parametrize("suffix", ["fits", "ecsv", "vot"])
@@ -166,9 +222,40 @@ def test_tables_survive_files_with_odd_columns(spec, tmp_path, suffix):
     assert back.meta["flag_meanings"]["DUPLICATE"][0] == int(DUPLICATE)
 
 
-def test_flag_cards_of_a_fits_table_are_those_of_candidates(spec, tmp_path):
-    from astropy.io import fits
+@pytest.mark.parametrize("suffix", ["fits", "ecsv", "vot"])
+def test_any_kind_of_column_comes_back(spec, tmp_path, suffix):
+    table = Table({"x": [40.0, 50.0], "y": [30.0, 31.0], "cnn_flags": [1, 2], "Flags": [3, 4]})
+    table["id"] = MaskedColumn([2**62 + 1, 0], mask=[False, True], description="Nº")
+    table["short"] = np.array([-5, 7], np.int8)
+    table["big"] = np.array([2**63 + 5, 7], np.uint64)
+    table["date"] = np.array(["2020-01-01", "NaT"], "datetime64[D]")
+    table["shape"] = np.arange(6.0).reshape(2, 3)
+    table["mag"] = Column([20.0, 21.0], unit="mag(AB)")
+    table["name"] = ["Ω Cen", "Müller"]
+    table["text"] = ["Ω Cen".encode(), b""]
+    candidates = candidates_of(table)
+    prediction = predict_candidates(MiddleTask(), [spec], candidates)
+    result = result_table(MiddleTask(), candidates, prediction, ["m31"])
+    check_storable(result, {"vot": "votable"}.get(suffix, suffix))
+    back = read_catalog(write_catalog(tmp_path / f"out.{suffix}", result))
+    assert back["id"].dtype == np.int64 and back["id"].tolist() == [2**62 + 1, None]
+    assert back["short"].tolist() == [-5, 7]
+    assert list(back["big"]) == [str(2**63 + 5), "7"]
+    assert list(back["date"]) == ["2020-01-01", ""]
+    np.testing.assert_array_equal(back["shape"], table["shape"])
+    assert str(back["mag"].unit) == "mag" and back["mag"].value.tolist() == [20.0, 21.0]
+    escaped = ["\\u03a9 Cen", "M\\xfcller"], ["\\u03a9 Cen", ""]
+    plain = ["Ω Cen", "Müller"], ["Ω Cen", ""]
+    expected = escaped if suffix == "fits" else plain
+    assert (list(back["name"]), list(back["text"])) == expected
+    assert back["cnn_flags"].tolist() == [1, 2] and "cnn_cnn_flags" in back.colnames
+    if suffix == "fits":
+        stored = fits.getdata(tmp_path / "out.fits")
+        assert stored.columns["id"].null == stored["id"][1] == np.iinfo(np.int64).min
+        assert stored["name"].tolist() == escaped[0]
 
+
+def test_flag_cards_of_a_fits_table_are_those_of_candidates(spec, tmp_path):
     candidates = candidates_of(Table({"x": [40.0], "y": [30.0]}))
     prediction = predict_candidates(MiddleTask(), [spec], candidates)
     result = result_table(MiddleTask(), candidates, prediction, ["m31"])

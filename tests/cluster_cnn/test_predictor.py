@@ -11,6 +11,7 @@ from cluster_stamps import BANDS, make_stamps, tiny_model
 from cluster_cnn.batches import orient
 from cluster_cnn.model import build_model
 from cluster_cnn.normalise import measure_scale
+from cluster_cnn.posteriors import MixturePosterior
 from cluster_cnn.predictor import Predictor, binary_entropy
 
 
@@ -62,3 +63,28 @@ def test_no_stamps_give_no_rows(made):
 def test_entropy_is_largest_in_doubt():
     np.testing.assert_allclose(binary_entropy(np.array([0.0, 0.5, 1.0])), [0, np.log(2), 0])
     assert np.isnan(binary_entropy(np.array([np.nan]))).all()
+
+
+def test_a_parameter_that_is_told_is_not_at_the_limit(made):
+    model, config, scale = made
+    predictor = Predictor.from_model(model, config=config, scale=scale)
+    stamps = make_stamps(6, seed=4)[0]
+    assert not predictor.predict(stamps).is_at_limit.any()
+    for end in (-1.0, 0.0):
+        told = predictor.predict(stamps, known={"log_radius": np.full(6, end)})
+        assert not told.is_at_limit.any()
+
+
+def test_rows_that_are_told_a_parameter_are_not_asked_without(made, monkeypatch):
+    model, config, scale = made
+    predictor = Predictor.from_model(model, config=config, scale=scale)
+    asked = []
+    whole = MixturePosterior.quantiles
+    monkeypatch.setattr(
+        MixturePosterior,
+        "quantiles",
+        lambda self, levels: asked.append(self.means.shape[::2]) or whole(self, levels),
+    )
+    values = np.array([-0.5, np.nan, -0.2])
+    predictor.predict(make_stamps(3, seed=4)[0], known={"log_radius": values})
+    assert asked == [(1, 2), (2, 1)], "clusters, parameters"

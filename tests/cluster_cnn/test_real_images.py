@@ -8,44 +8,40 @@ from astropy.io import fits
 from astropy.table import Table
 
 from astro_io.catalog import read_catalog
-from astro_io.weights import registry
 from cluster_cnn.flags import CandidateFlag
 from cluster_cnn.predict import main
 
-WEIGHTS = "cluster-phat3"
-
-pytestmark = pytest.mark.skipif(
-    WEIGHTS not in registry(), reason=f"weights {WEIGHTS} are not in the registry"
-)
+WEIGHTS = ("cluster-phat", "cluster-phat3")
+BLUE, RED = ("F275W", "F336W", "F475W"), ("F814W", "F110W", "F160W")
 
 
-def predict(tmp_path, spec, x, y, *more):
+def predict(tmp_path, weights, spec, x, y, *more):
     table, out = tmp_path / "pos.csv", tmp_path / "out.fits"
     Table({"x": x, "y": y}).write(table, overwrite=True)
-    line = [spec, "--catalog", str(table), "--weights", WEIGHTS, "--output", str(out), "-q"]
+    line = [spec, "--catalog", str(table), "--weights", weights, "--output", str(out), "-q"]
     assert main([*line, *more]) == 0
     return read_catalog(out)
 
 
-def test_phat_close_ups(shared_data, tmp_path):
-    """8-bit pictures, unstretched as far as that goes: F475W negative, F814W the red channel."""
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_phat_close_ups(shared_data, tmp_path, weights):
+    """8-bit pictures, unstretched as far as that goes: F475W negative, the colour's red channel."""
     image = pytest.importorskip("matplotlib.image")
     folder = shared_data / "clusters" / "phat_ap"
     names = sorted(folder.glob("B*_F475W.jpg"))
     if not names:
         pytest.skip("no PHAT pictures")
-    for name in names[:2]:
+    for name in names:
         blue = 255.0 - image.imread(name).astype(float).reshape(*image.imread(name).shape[:2], -1)
         red = image.imread(str(name).replace("F475W", "color")).astype(float)[..., 0]
-        blue = blue[..., 0]
-        planes = {"F475W": blue, "F814W": red, "F336W": blue}
+        planes = dict.fromkeys(BLUE, blue[..., 0]) | dict.fromkeys(RED, red)
         for band, plane in planes.items():
             data = (plane - np.median(plane)).astype(np.float32) / 255
             fits.PrimaryHDU(data).writeto(tmp_path / f"img_{band}.fits", overwrite=True)
-        height, width = blue.shape
+        height, width = red.shape
         x = np.append(np.linspace(5, width - 5, 12), [-50.0, np.nan])
         y = np.append(np.linspace(5, height - 5, 12), [3.0, 1.0])
-        result = predict(tmp_path, str(tmp_path), x, y, "--overwrite")
+        result = predict(tmp_path, weights, str(tmp_path), x, y, "--overwrite")
         assert len(result) == 14
         assert np.isfinite(np.asarray(result["log_age_p50"])[:12]).all()
         assert result["flags"][0] & CandidateFlag.EDGE
@@ -53,7 +49,8 @@ def test_phat_close_ups(shared_data, tmp_path):
         assert result["flags"][13] & CandidateFlag.NOT_FINITE
 
 
-def test_ngc_1261_frames_with_a_band_missing(shared_data, tmp_path):
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_ngc_1261_frames_with_bands_missing(shared_data, tmp_path, weights):
     folder = shared_data / "clusters" / "ngc1261_wfpc2"
     u, v = folder / "ngc1261_F336W_dev.fits", folder / "ngc1261_F555W_dev.fits"
     if not v.is_file():
@@ -67,9 +64,10 @@ def test_ngc_1261_frames_with_a_band_missing(shared_data, tmp_path):
     cards = [card for card in header.cards if card.keyword.startswith(kept)]
     fits.PrimaryHDU(data, fits.Header(cards)).writeto(tmp_path / "stand_in.fits")
     spec = f"F336W={u},F475W={tmp_path / 'stand_in.fits'}"
-    result = predict(tmp_path, spec, x, y, "--missing-bands", "blank")
+    result = predict(tmp_path, weights, spec, x, y, "--missing-bands", "blank")
     flags = np.asarray(result["flags"])
     assert (flags & CandidateFlag.MISSING_BAND != 0).all()
+    assert (flags & CandidateFlag.OUT_OF_RANGE != 0).all()
     assert (flags & CandidateFlag.NO_RESULT == 0).all()
     for name in ("log_age", "log_mass", "av", "log_radius"):
         low, mid, high = (np.asarray(result[f"{name}_{p}"]) for p in ("p16", "p50", "p84"))

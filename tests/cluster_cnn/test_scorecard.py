@@ -54,8 +54,7 @@ def test_compact_clusters_have_a_table_of_their_own():
 
 def test_the_baseline_stands_beside():
     baseline = {"integrated": {"log_age": {"scatter": 0.5}, "log_mass": {"scatter": 0.4}}}
-    below = {"integrated": {"log_age": 50.0, "log_mass": 50.0}}
-    text = scorecard(metrics(baseline=baseline, below_baseline=below))
+    text = scorecard(metrics(baseline=baseline))
     assert "| log_age, extinction unknown | +0.010 | 0.250 | 0.400 | 68.0 % |" in text
     assert "| 0.080 | 0.500 | 50 % | - | - |" in text
     assert headline(metrics()) == "150 clusters, scatter: log_age 0.250, log_mass 0.200"

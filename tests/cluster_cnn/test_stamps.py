@@ -12,9 +12,9 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from astro_io.cluster_set import ClusterSetReader, ClusterSetWriter
+from astro_io.legus import read_legus
 from cluster_cnn import evaluate, predict, stamps, train
 from cluster_cnn.flags import CandidateFlag
-from cluster_cnn.legus import read_legus
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 BANDS = ("F275W", "F336W", "F438W", "F555W", "F814W")

@@ -41,7 +41,8 @@ def test_a_configuration_and_the_line_make_a_run(tmp_path, capsys):
     assert "other.weights.h5: written" in capsys.readouterr().out
     config = load_config(TrainConfig, run / "config.toml")
     assert config.seed == 3 and config.name == "other" and config.epochs == 1
-    assert read_weights(run / "other.weights.h5").metadata["seed"] == 3
+    metadata = read_weights(run / "other.weights.h5").metadata
+    assert metadata["seed"] == 3 and metadata["band_dropout"] == 0.0
     assert main(line) == 2
     assert "holds a run. Pass --resume" in capsys.readouterr().err
 

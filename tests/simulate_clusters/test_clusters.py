@@ -121,6 +121,8 @@ def test_red_stars_are_red_and_blue_ones_blue(rng):
         (["--set", "cluster.log_mas=[1,2]"], "did you mean 'log_mass'?"),
         (["--set", "cluster.av_mag=[2,1]"], "expected [low, high] with 0 <= low <= high"),
         (["--set", "cluster.eff_gamma=[2,3]"], "above 2.05"),
+        (["--set", "grid.av_mag=[0,-1]"], "[grid] av_mag: expected numbers from 0 on; found -1"),
+        (["--set", "grid.half_light_radius_arcsec=[0]"], "expected numbers above 0; found 0"),
         (["--set", "instrument.exposure_s=[1]"], "expected one value a filter"),
         (["--set", "instrument.filters=ACS_F475W,ACS_F999W"], "ACS_F999W not known"),
         (["--set", "field.surface_brightness_filter=ACS_F606W"], "surface_brightness_filter"),

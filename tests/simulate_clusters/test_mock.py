@@ -222,6 +222,8 @@ def test_ranges_that_the_isochrones_do_not_reach_are_refused():
     for setting, message in (
         ("cluster.log_age=[5,6]", r"log_age: the isochrones have nothing in \[5.0, 6.0\]"),
         ("cluster.metallicity=[0.04,0.05]", "they reach from 0.004 to 0.02"),
+        ("grid.log_age=[7,11]", r"\[grid\] log_age: the isochrones have nothing in \[11.0, 11.0\]"),
+        ("grid.metallicity=[0.05]", r"\[grid\] metallicity: .* they reach from 0.004 to 0.02"),
     ):
         with pytest.raises(ConfigError, match=message):
             MockMaker(load_preset("phat", (*SMALL, setting)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from astro_io.errors import CatalogError, InputNotFoundError
-from cluster_cnn.legus import (
+from astro_io.legus import (
     count_agreement,
     legus_columns,
     photometry_features,

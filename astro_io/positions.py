@@ -16,7 +16,7 @@ import numpy as np
 
 from astro_io.catalog_files import read_parquet
 from astro_io.errors import BackendError, CatalogError, InputNotFoundError
-from cluster_cnn.legus import read_legus, why_not_legus
+from astro_io.legus import read_legus, why_not_legus
 
 if TYPE_CHECKING:
     from astropy.table import Table
@@ -31,7 +31,7 @@ SKY_COLUMNS = (
     ("alpha_j2000", "delta_j2000"),
     ("phangs_ra", "phangs_dec"),
 )
-"""Names that are looked for, in this order and in any case; pixels before sky."""
+"""Names that are looked for, in this order and in any case; by default pixels before sky."""
 
 DUPLICATE_PX = 0.5
 """Positions closer than this are the same."""
@@ -71,7 +71,11 @@ class Candidates:
 
 
 def read_candidates(
-    path: str | Path, *, columns: Sequence[str] | None = None, is_sky: bool | None = None
+    path: str | Path,
+    *,
+    columns: Sequence[str] | None = None,
+    is_sky: bool | None = None,
+    prefers_sky: bool = False,
 ) -> Candidates:
     """Read a table of positions.
 
@@ -79,12 +83,14 @@ def read_candidates(
     ----------
     path : str or Path
         FITS, ECSV, CSV, VOTable, Parquet, text with a line of column names, or a table of LEGUS
-        (`cluster_cnn.legus`).
+        (`astro_io.legus`).
     columns : sequence of str, optional
         The two columns to take; by default the first pair of `PIXEL_COLUMNS` or `SKY_COLUMNS`
         that the table has.
     is_sky : bool, optional
         What `columns` are; by default told by their names, pixels unless a name says otherwise.
+    prefers_sky : bool
+        Without `columns`, look for those of the sky first: pixels are of one image alone.
 
     Returns
     -------
@@ -107,7 +113,9 @@ def read_candidates(
             f"without names, and for LEGUS {reason}. Add names, or say which columns hold "
             "positions (--columns col2,col3)."
         )
-    return candidates_of(table, name=path.name, columns=columns, is_sky=is_sky)
+    return candidates_of(
+        table, name=path.name, columns=columns, is_sky=is_sky, prefers_sky=prefers_sky
+    )
 
 
 def candidates_of(
@@ -116,10 +124,11 @@ def candidates_of(
     name: str = "table",
     columns: Sequence[str] | None = None,
     is_sky: bool | None = None,
+    prefers_sky: bool = False,
 ) -> Candidates:
     """Find the positions in a table; parameters and errors as of `read_candidates`."""
     if columns is None:
-        chosen, found_sky = _find_columns(table.colnames, name)
+        chosen, found_sky = _find_columns(table.colnames, name, prefers_sky)
     else:
         chosen = _named_columns(table.colnames, columns, name)
         lowered = (chosen[0].lower(), chosen[1].lower())
@@ -185,13 +194,14 @@ def find_duplicates(x: np.ndarray, y: np.ndarray, *, radius: float = DUPLICATE_P
     """Return True where an earlier row lies within `radius`, shape (N,); NaN never does."""
     from scipy.spatial import cKDTree
 
-    is_double = np.zeros(len(x), bool)
-    rows = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-    if len(rows) > 1:
-        pairs = cKDTree(np.stack([x[rows], y[rows]], axis=1)).query_pairs(
-            radius, output_type="ndarray"
-        )
-        is_double[rows[pairs.max(axis=1)]] = True
+    is_double: np.ndarray = np.isfinite(x) & np.isfinite(y)
+    rows = np.flatnonzero(is_double)
+    if len(rows):
+        # Equal rows first: each pair of them would be listed below.
+        places, first = np.unique(np.stack([x[rows], y[rows]], 1), axis=0, return_index=True)
+        is_double[rows[first]] = False
+        pairs = cKDTree(places).query_pairs(radius, output_type="ndarray")
+        is_double[rows[first[pairs].max(axis=1)]] = True
     return is_double
 
 
@@ -219,15 +229,19 @@ def _read_table(path: Path) -> Table:
     )
 
 
-def _find_columns(names: Sequence[str], where: str) -> tuple[tuple[str, str], bool]:
+def _find_columns(
+    names: Sequence[str], where: str, prefers_sky: bool
+) -> tuple[tuple[str, str], bool]:
     by_letters = {name.lower(): name for name in reversed(names)}
-    for pairs, is_sky in ((PIXEL_COLUMNS, False), (SKY_COLUMNS, True)):
+    kinds = ((PIXEL_COLUMNS, False), (SKY_COLUMNS, True))
+    for pairs, is_sky in kinds[::-1] if prefers_sky else kinds:
         for first, second in pairs:
             if first in by_letters and second in by_letters:
                 return (by_letters[first], by_letters[second]), is_sky
     raise CatalogError(
         f"{where}: expected columns x and y (pixels), or ra and dec (degrees); found "
-        f"{_listing(names)}. Name the two that hold positions (--columns)."
+        f"{_listing(names)}. Rename the two that hold positions, or name them (--columns, where "
+        "there is that option)."
     )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 from cluster_mosaics import tan_wcs
 
 from astro_io.errors import CatalogError, InputNotFoundError
-from cluster_cnn.positions import (
+from astro_io.positions import (
     candidates_of,
     find_duplicates,
     pixel_positions,
@@ -37,6 +39,7 @@ def test_pixels_win_over_sky_unless_columns_are_named():
     assert sky.is_sky and sky.second[0] == 41.0
     odd = candidates_of(Table({"col1": [10.0], "col2": [41.0]}), columns=("col1", "col2"))
     assert not odd.is_sky
+    assert candidates_of(table, prefers_sky=True).columns == ("ra", "dec")
     assert candidates_of(odd.table, columns=("col1", "col2"), is_sky=True).is_sky
 
 
@@ -100,6 +103,15 @@ def test_duplicates_are_the_later_rows():
     y = np.array([5.0, 5.0, 5.0, 1.0, 5.0, 1.0])
     assert find_duplicates(x, y).tolist() == [False, True, False, False, True, False]
     assert find_duplicates(x[:0], y[:0]).shape == (0,)
+
+
+def test_equal_positions_are_not_compared_pair_by_pair():
+    tracemalloc.start()
+    is_double = find_duplicates(np.full(8000, 3.0), np.full(8000, 4.0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert is_double.tolist() == [False] + [True] * 7999
+    assert peak < 10e6, "32 million pairs would take 512 MB"
 
 
 def test_what_is_no_table_of_positions_is_said(tmp_path):
