@@ -280,7 +280,7 @@ def test_pixels_of_a_mosaic_without_wcs_are_assumed_aloud(tmp_path, caplog):
 
     for band in ("F475W", "F814W"):
         fits.writeto(tmp_path / f"img_{band}.fits", np.ones((20, 20), np.float32))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="cluster_cnn"):
         candidates = candidates_of(Table({"x": [9.0], "y": [9.0]}))
         predict_candidates(MiddleTask(), [str(tmp_path)], candidates)
     assert "no sky coordinates (WCS) in the header; pixels taken to be 0.0500 arcsec" in caplog.text
