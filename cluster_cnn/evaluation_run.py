@@ -26,6 +26,7 @@ from cluster_cnn.photometry_baseline import (
     stretched,
 )
 from cluster_cnn.predictor import Estimates, Predictor
+from cluster_cnn.scorecard import card_scores
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,9 @@ def evaluate(
     metrics.update(
         n_stamps=len(truth.snr),
         n_clusters=int(truth.is_cluster.sum()),
+        scores=card_scores(metrics),
         weights=predictor.describe(),
+        weights_sha256=predictor.sha256,
         dataset=dataset.name,
         within={name: list(limits) for name, limits in settings.within.items()},
         provenance=provenance(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,6 +48,37 @@ def headline(metrics: Mapping[str, Any]) -> str:
     key = _variants(metrics)[-1][0]
     parts = [f"{name} {item['scatter']:.3f}" for name, item in metrics[key].items()]
     return f"{metrics['n_clusters']} clusters, scatter: {', '.join(parts)}"
+
+
+def card_scores(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scores that a model card shows, by name.
+
+    Parameters
+    ----------
+    metrics : mapping
+        Content of ``metrics.json``.
+
+    Returns
+    -------
+    dict of str to float
+        Scatter in dex (A_V: mag), that of integrated photometry beside it, and the share of the
+        68 % intervals that hold the truth in per cent, with the extinction known where the set
+        allows it. What cannot be told is left out.
+    """
+    key = _variants(metrics)[-1][0]
+    is_known = key.endswith("known")
+    theirs = metrics.get("baseline", {}).get("integrated" + ("_av_known" if is_known else ""), {})
+    scores = {}
+    for name, item in metrics[key].items():
+        if is_known and name == "av":
+            continue
+        short = name.removeprefix("log_")
+        scores[f"{short}_scatter"] = round(item["scatter"], 3)
+        if name in theirs:
+            scores[f"{short}_scatter_photometry"] = round(theirs[name]["scatter"], 3)
+        if "coverage68" in item:
+            scores[f"{short}_coverage68"] = round(100 * item["coverage68"], 1)
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
 def age_mass_table(scores: Mapping[str, Any]) -> str:

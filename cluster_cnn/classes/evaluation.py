@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -124,7 +124,9 @@ def evaluate_classes(
     if has_ablation:
         metrics["ablation"] = ablate(predictor, source, rows, truth, whole)
     metrics |= {
+        "scores": card_scores(whole),
         "weights": predictor.describe(),
+        "weights_sha256": predictor.sha256,
         "dataset": ", ".join(path.name for path in datasets),
         "held_out": is_held_out,
         "provenance": provenance(),
@@ -232,6 +234,12 @@ def ablate(
             truth, estimates.probabilities, estimates.entropy, predictor.config.class_ids
         )
     return result
+
+
+def card_scores(classes: Mapping[str, Any]) -> dict[str, float]:
+    """Return the scores that a model card shows, per cent, from the block ``classes``."""
+    each = {f"class_{name}": value for name, value in classes["per_class"].items()}
+    return {name: round(v, 1) for name, v in {"accuracy": classes["accuracy"], **each}.items()}
 
 
 def scorecard(metrics: dict[str, Any]) -> str:

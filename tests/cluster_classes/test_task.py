@@ -190,6 +190,7 @@ def test_evaluation_writes_scores_and_figures(weights, tmp_path):
     table, line = evaluation.evaluate_weights(args)
     metrics = json.loads((args.output / "metrics.json").read_text())
     assert metrics["classes"]["n"] == 50
+    assert metrics["scores"]["accuracy"] == round(metrics["classes"]["accuracy"], 1)
     assert set(metrics["ablation"]) == {"all bands", "F555W", "F814W"}
     assert 0 < metrics["human_labels"]["accuracy"] < 100
     assert metrics["members"]["n_runs"] == 1

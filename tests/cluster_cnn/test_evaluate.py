@@ -70,6 +70,7 @@ def test_classes_visibility_and_bands_are_scored(scored):
     assert metrics["visibility"]["scatter"] < 0.5
     without = {b: row["log_mass"]["scatter"] for b, row in metrics["ablation"].items()}
     assert set(without) == {"F475W", "F814W"}
+    assert metrics["scores"]["mass_coverage68"] > 0 and len(metrics["weights_sha256"]) == 64
     # The light of the second band is the mass; the first is dimmed by dust.
     assert without["F814W"] > without["F475W"] > 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster_cnn.scorecard import age_mass_table, headline, scorecard
+from cluster_cnn.scorecard import age_mass_table, card_scores, headline, scorecard
 
 
 def item(scatter, bias=0.01, oldest=9.5):
@@ -60,3 +60,15 @@ def test_the_baseline_stands_beside():
     assert headline(metrics()) == "150 clusters, scatter: log_age 0.250, log_mass 0.200"
     ablation = {"F814W": {"log_age": {"scatter": 0.6}, "log_mass": {"scatter": 0.5}}}
     assert "| F814W | 0.600 | 0.500 |" in scorecard(metrics(ablation=ablation))
+
+
+def test_the_card_shows_scatter_beside_photometry_with_extinction_known():
+    known = {"log_age": item(0.1724), "av": item(0.1), "size": item(float("nan"))}
+    baseline = {"integrated_av_known": {"log_age": {"scatter": 0.33}}}
+    assert card_scores(metrics(parameters_av_known=known, baseline=baseline)) == {
+        "age_scatter": 0.172,
+        "age_scatter_photometry": 0.33,
+        "age_coverage68": 68.0,
+        "size_coverage68": 68.0,
+    }
+    assert card_scores(metrics())["mass_scatter"] == 0.2
