@@ -67,10 +67,7 @@ def load_config(
     if path is not None:
         values = _read_file(Path(path), _migrations(cls), seen=())
         where = Path(path).name
-    origins: dict[str, str] = {}
-    for item in overrides:
-        _apply_override(values, item, origins)
-    return _build(cls, values, _Place(where, (), origins))
+    return _build_overridden(cls, values, overrides, where)
 
 
 def config_from_dict(cls: type[Config], values: Mapping[str, Any], *, where: str) -> Config:
@@ -98,29 +95,14 @@ def config_from_dict(cls: type[Config], values: Mapping[str, Any], *, where: str
 
 
 def override_config(config: Config, overrides: Sequence[str]) -> Config:
-    """Change settings of a configuration that is already built, with the checks of `load_config`.
-
-    Parameters
-    ----------
-    config : dataclass instance
-    overrides : sequence of str
-        As of `load_config`.
-
-    Returns
-    -------
-    Config
-        A changed copy.
+    """Return a copy of a configuration with settings changed; all as of `load_config`.
 
     Raises
     ------
     ConfigError
         If a key is unknown, or a value has the wrong type or range.
     """
-    values = config_to_dict(config)
-    origins: dict[str, str] = {}
-    for item in overrides:
-        _apply_override(values, item, origins)
-    return _build(type(config), values, _Place("settings", (), origins))
+    return _build_overridden(type(config), config_to_dict(config), overrides, "settings")
 
 
 def dump_config(config: Any) -> str:
@@ -272,6 +254,15 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
+
+
+def _build_overridden(
+    cls: type[Config], values: dict[str, Any], overrides: Sequence[str], where: str
+) -> Config:
+    origins: dict[str, str] = {}
+    for item in overrides:
+        _apply_override(values, item, origins)
+    return _build(cls, values, _Place(where, (), origins))
 
 
 def _apply_override(values: dict[str, Any], item: str, origins: dict[str, str]) -> None:

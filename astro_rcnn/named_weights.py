@@ -44,7 +44,7 @@ class LoadReport:
         if self.adapted:
             parts.append(f"adapted: {', '.join(self.adapted)}")
         if self.left_out:
-            layers = list(dict.fromkeys(name.rpartition("/")[0] for name in self.left_out))
+            layers = list(dict.fromkeys(name.rsplit("/", 1)[0] for name in self.left_out))
             named = ", ".join(layers[:_MAX_NAMED])
             more = f" and {len(layers) - _MAX_NAMED} more layers" if layers[_MAX_NAMED:] else ""
             parts.append(f"left out on purpose: {named}{more}")
