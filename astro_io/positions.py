@@ -147,6 +147,15 @@ def candidates_of(
     )
 
 
+def check_places(candidates: Candidates, n_mosaics: int) -> None:
+    """Raise CatalogError for positions in pixels where there are several mosaics."""
+    if n_mosaics > 1 and not candidates.is_sky:
+        raise CatalogError(
+            f"{candidates.name}: expected ra and dec, for {n_mosaics} mosaics are given; found "
+            f"{', '.join(candidates.columns)}. Give one mosaic, or add columns ra and dec."
+        )
+
+
 def pixel_positions(
     candidates: Candidates, wcs: WCS | None, *, where: str = "mosaic", origin: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -401,9 +401,10 @@ def _act(args: argparse.Namespace) -> int:
             raise ConfigError(f"--scores: expected one NAME, found {len(args.names)}.")
         for item in args.scores:
             summary(add_scores(args.names[0], item, folder))
-    for name in () if args.scores else args.names:
-        path, entry = resolve(name)
-        summary(f"{name}: {path} SHA-256 {entry.sha256 if entry else file_sha256(path)}")
+    else:
+        for name in args.names:
+            path, entry = resolve(name)
+            summary(f"{name}: {path} SHA-256 {entry.sha256 if entry else file_sha256(path)}")
     if args.add:
         summary(f"{add_trained(args.add, folder)} added to {folder / REGISTRY_FILE}")
     if args.write_cards:

@@ -43,9 +43,8 @@ class ParameterTask:
         self.within: dict[str, tuple[float, float]] = {}
         self._watch = NoiseWatch(predictor.calibration.noise, predictor.bands)
         self._may_lack_bands = bool(predictor.metadata.get("band_dropout"))
-        self._seen = np.zeros(
-            len(predictor.bands), bool
-        )  # bands with data since the last judgement
+        # Bands with data since the last judgement.
+        self._seen = np.zeros(len(predictor.bands), bool)
         self.bands = predictor.bands
         self.stamp_size = predictor.stamp_size
         self.wide_binning = predictor.config.wide_binning

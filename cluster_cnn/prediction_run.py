@@ -11,7 +11,7 @@ import numpy as np
 
 from astro_io.cli import progress
 from astro_io.errors import AstroError, CatalogError, ConfigError
-from astro_io.positions import Candidates, find_duplicates, pixel_positions
+from astro_io.positions import Candidates, check_places, find_duplicates, pixel_positions
 from cluster_cnn.flags import FLAG_MEANINGS, CandidateFlag
 from cluster_cnn.mosaics import SCALE_TOLERANCE, Mosaic, StampBatch
 
@@ -113,11 +113,7 @@ def predict_candidates(
         If the only mosaic cannot be used; of several, those are listed in `failed`.
     """
     settings = settings or PredictionSettings()
-    if len(mosaics) > 1 and not candidates.is_sky:
-        raise CatalogError(
-            f"{candidates.name}: expected ra and dec, for {len(mosaics)} mosaics are given; found "
-            f"{', '.join(candidates.columns)}. Give one mosaic, or add columns ra and dec."
-        )
+    check_places(candidates, len(mosaics))
     task.check_known(settings.known)
     known = known_values(candidates, settings.known)
     result = _empty(task, candidates)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from astro_io.errors import CatalogError, ImageError
+from astro_io.errors import ImageError
 from astro_io.fits_read import read_image
 from astro_io.image import SkyImage
-from astro_io.positions import Candidates, pixel_positions, read_candidates
+from astro_io.positions import Candidates, check_places, pixel_positions, read_candidates
 from simulate.star_clusters.config import InstrumentConfig
 
 logger = logging.getLogger(__name__)
@@ -144,11 +144,7 @@ def _prepare(
 def _read_positions(path: str | Path, n_mosaics: int) -> Candidates:
     """Read positions to avoid; say how many of them are unknown."""
     table = read_candidates(path, prefers_sky=n_mosaics > 1)
-    if n_mosaics > 1 and not table.is_sky:
-        raise CatalogError(
-            f"{table.name}: expected ra and dec, for {n_mosaics} mosaics are given; found "
-            f"{', '.join(table.columns)}. Give one mosaic, or add columns ra and dec."
-        )
+    check_places(table, n_mosaics)
     n_lost = int((~np.isfinite(table.first) | ~np.isfinite(table.second)).sum())
     if n_lost:
         logger.warning(
