@@ -78,7 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=[],
         metavar="SET",
-        help="what the baseline learns from (default: the dataset itself, five-fold)",
+        help="what the baseline learns from (default: the dataset itself, five-fold; with "
+        "--held-out what the network learnt from)",
     )
     add("--ablation", action="store_true", help="also score with each band blanked in turn")
     add_within(parser)

@@ -22,11 +22,12 @@ from cluster_cnn.normalise import normalise_stamps
 from cluster_cnn.photometry_baseline import (
     BaselineSettings,
     PhotometryBaseline,
-    aperture_fluxes,
+    flux_unit,
     stretched,
 )
 from cluster_cnn.predictor import Estimates, Predictor
 from cluster_cnn.scorecard import card_scores
+from cluster_cnn.set_photometry import feature_sets, read_photometry
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +200,8 @@ def score_baselines(
         view, ``wide_apertures`` (these and three in that), each as it is and with ``_av_known``;
         ``trained_on``.
     """
-    features = _photometry(source, len(truth.snr))
+    boosting = BaselineSettings()
+    features = read_photometry(source, np.arange(len(truth.snr)), boosting)
     training = None
     if settings.baseline_training:
         other = StampSource(
@@ -208,20 +210,21 @@ def score_baselines(
             stamp_size=source.stamp_size,
             wide_binning=source.wide_binning,
         )
-        training = (_photometry(other, len(other)), read_truth(other, names, None).parameters)
+        seen = read_photometry(other, np.arange(len(other)), boosting)
+        training = (seen, read_truth(other, names, None).parameters)
         other.close()
-    unit = np.nanmedian(np.abs(features if training is None else training[0]), axis=0) * 0.1 + 1e-9
+    unit = flux_unit(features if training is None else training[0])
     result: dict[str, Any] = {
         "trained_on": [p.name for p in settings.baseline_training] or "itself, 5-fold"
     }
-    for label, columns in _baselines(source):
+    for label, columns in feature_sets(source, boosting).items():
         for is_known in (False, True) if KNOWN in names else (False,):
             key = f"{label}_{KNOWN}_known" if is_known else label
             if is_known and training is None and _is_constant(truth, names):
                 result[key] = result[label]  # cross-validated, it knows anyway
                 continue
             seen = _inputs(features, truth.parameters, unit, columns, names, is_known)
-            baseline = PhotometryBaseline(BaselineSettings())
+            baseline = PhotometryBaseline(boosting)
             if training is None:
                 rows = np.flatnonzero(np.isfinite(truth.parameters).all(axis=1))
                 answer = np.full(truth.parameters.shape, np.nan)
@@ -233,16 +236,6 @@ def score_baselines(
                 names, truth.parameters, answer, None, truth.snr
             )
     return result
-
-
-def _baselines(source: StampSource) -> list[tuple[str, slice]]:
-    """Return the name of each baseline, and which columns of `_photometry` it sees."""
-    n_bands, n_radii = len(source.bands), len(BaselineSettings().apertures_arcsec)
-    chosen = [
-        ("integrated", slice((n_radii - 1) * n_bands, n_radii * n_bands)),
-        ("apertures", slice(0, (n_radii + 1) * n_bands)),
-    ]
-    return chosen + ([("wide_apertures", slice(None))] if source.wide_binning else [])
 
 
 def ablate(predictor: Predictor, source: StampSource, truth: Truth) -> dict[str, Any]:
@@ -274,23 +267,6 @@ def _visibility(truth: Truth, estimates: Estimates) -> dict[str, float]:
     with np.errstate(divide="ignore"):
         log_snr = np.where(truth.is_cluster, np.log10(np.maximum(truth.snr, 1e-9)), np.nan)
     return evaluation.visibility_scores(log_snr, estimates.log_snr, estimates.log_snr_error)
-
-
-def _photometry(source: StampSource, n: int) -> np.ndarray:
-    """Return fluxes in the apertures of each view, and the level of its border."""
-    settings, scale = BaselineSettings(), source.pixel_scale_arcsec or 0.05
-    views = [(settings.apertures_arcsec, scale)]
-    if source.wide_binning:
-        views.append((settings.wide_apertures_arcsec, scale * source.wide_binning))
-    parts = []
-    for rows in _batches(n, "photometry"):
-        stamps = np.split(source.read(rows), len(views), axis=3)
-        fluxes = [
-            aperture_fluxes(view, pixel_scale_arcsec=pixel, radii_arcsec=radii)
-            for view, (radii, pixel) in zip(stamps, views, strict=True)
-        ]
-        parts.append(np.concatenate(fluxes, axis=1))
-    return np.concatenate(parts)
 
 
 def _inputs(

@@ -6,8 +6,10 @@ told, extinction.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +22,16 @@ APERTURES_ARCSEC = (0.5, 1.0, 1.5)
 WIDE_APERTURES_ARCSEC = (3.0, 5.0, 7.5)
 """Radii in the wide view."""
 
+CLASS_APERTURES_ARCSEC = (0.04, 0.12, 0.2)
+"""Radii for classes, about 1, 3 and 5 pixels of WFC3: the first two make the concentration index of
+LEGUS (Adamo et al. 2017, section 3.1), the last is close to the aperture of its photometry."""
+
 FOLDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineSettings:
-    """The regressor, `sklearn.ensemble.HistGradientBoostingRegressor`, and what it sees.
+    """Gradient boosting of scikit-learn (`HistGradientBoosting...`), and what it sees.
 
     Attributes
     ----------
@@ -80,6 +86,11 @@ def stretched(fluxes: np.ndarray, unit: np.ndarray) -> np.ndarray:
     return np.arcsinh(fluxes / unit)
 
 
+def flux_unit(fluxes: np.ndarray) -> np.ndarray:
+    """Return the unit of `stretched` for each column of fluxes (N, F): a tenth of the median."""
+    return np.nanmedian(np.abs(fluxes), axis=0) * 0.1 + 1e-9
+
+
 class PhotometryBaseline:
     """One regressor for each parameter.
 
@@ -94,15 +105,8 @@ class PhotometryBaseline:
     """
 
     def __init__(self, settings: BaselineSettings | None = None) -> None:
-        try:
-            from sklearn.ensemble import HistGradientBoostingRegressor
-        except ImportError as error:
-            raise BackendError(
-                "The photometry baseline needs scikit-learn. Install it "
-                "(pip install 'astro-rcnn[baseline]'), or leave it out (--no-baseline)."
-            ) from error
         self.settings = settings or BaselineSettings()
-        self._regressor = HistGradientBoostingRegressor
+        self._regressor = _boosting("HistGradientBoostingRegressor")
 
     def fit(self, features: np.ndarray, truth: np.ndarray) -> PhotometryBaseline:
         """Learn parameters (N, P) from features (N, F); rows with NaN truth are left out.
@@ -119,13 +123,7 @@ class PhotometryBaseline:
         """Return a fitted regressor, or the value that all rows share."""
         if np.ptp(values) < 1e-9:
             return float(values[0])
-        settings = self.settings
-        return self._regressor(
-            max_iter=settings.max_iter,
-            learning_rate=settings.learning_rate,
-            max_leaf_nodes=settings.max_leaf_nodes,
-            random_state=settings.seed,
-        ).fit(features, values)
+        return self._regressor(**_options(self.settings)).fit(features, values)
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Return parameters, shape (N, P)."""
@@ -137,9 +135,83 @@ class PhotometryBaseline:
 
     def cross_predict(self, features: np.ndarray, truth: np.ndarray) -> np.ndarray:
         """Return parameters of each row from a model that has not seen it, shape (N, P)."""
-        fold = np.random.default_rng(self.settings.seed).permutation(len(features)) % FOLDS
-        result = np.full(truth.shape, np.nan)
-        for number in range(FOLDS):
-            self.fit(features[fold != number], truth[fold != number])
-            result[fold == number] = self.predict(features[fold == number])
+        return _cross_predict(self, features, truth, np.full(truth.shape, np.nan))
+
+
+class ClassPhotometryBaseline:
+    """One classifier for all classes.
+
+    Parameters
+    ----------
+    class_ids : sequence of int
+        Columns of what it predicts.
+    settings : BaselineSettings
+
+    Raises
+    ------
+    BackendError
+        If scikit-learn is not installed.
+    """
+
+    def __init__(self, class_ids: Sequence[int], settings: BaselineSettings | None = None) -> None:
+        self.class_ids = tuple(class_ids)
+        self.settings = settings or BaselineSettings(apertures_arcsec=CLASS_APERTURES_ARCSEC)
+        self._classifier = _boosting("HistGradientBoostingClassifier")
+
+    def fit(self, features: np.ndarray, classes: np.ndarray) -> ClassPhotometryBaseline:
+        """Learn classes (N,) from features (N, F)."""
+        # scikit-learn wants two classes at least.
+        self._only = int(classes[0]) if np.ptp(classes) == 0 else None
+        if self._only is None:
+            self._model = self._classifier(**_options(self.settings)).fit(features, classes)
+        return self
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Return probabilities, shape (N, C); 0 for a class that it has not seen."""
+        result = np.zeros((len(features), len(self.class_ids)))
+        if self._only is not None:
+            result[:, self.class_ids.index(self._only)] = 1.0
+            return result
+        columns = [self.class_ids.index(class_id) for class_id in self._model.classes_]
+        result[:, columns] = self._model.predict_proba(features)
         return result
+
+    def cross_predict(self, features: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Return probabilities of each row from a model that has not seen it, shape (N, C)."""
+        empty = np.zeros((len(features), len(self.class_ids)))
+        return _cross_predict(self, features, classes, empty)
+
+
+def _cross_predict(
+    baseline: PhotometryBaseline | ClassPhotometryBaseline,
+    features: np.ndarray,
+    truth: np.ndarray,
+    result: np.ndarray,
+) -> np.ndarray:
+    """Fill `result` fold by fold."""
+    fold = np.random.default_rng(baseline.settings.seed).permutation(len(features)) % FOLDS
+    for number in range(FOLDS):
+        own = fold == number
+        result[own] = baseline.fit(features[~own], truth[~own]).predict(features[own])
+    return result
+
+
+def _boosting(name: str) -> Any:
+    """Return a class of `sklearn.ensemble`."""
+    try:
+        return getattr(importlib.import_module("sklearn.ensemble"), name)
+    except ImportError as error:
+        raise BackendError(
+            "The photometry baseline needs scikit-learn. Install it "
+            "(pip install 'astro-rcnn[baseline]'), or leave it out (--no-baseline)."
+        ) from error
+
+
+def _options(settings: BaselineSettings) -> dict[str, Any]:
+    """Return the arguments of the estimator."""
+    return {
+        "max_iter": settings.max_iter,
+        "learning_rate": settings.learning_rate,
+        "max_leaf_nodes": settings.max_leaf_nodes,
+        "random_state": settings.seed,
+    }

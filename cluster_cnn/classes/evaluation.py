@@ -15,8 +15,9 @@ from astro_io.atomic import atomic_path
 from astro_io.cli import progress
 from astro_io.errors import ConfigError, DatasetError, OutputExistsError, WeightsError
 from astro_io.provenance import provenance
-from cluster_cnn.classes import figures
+from cluster_cnn.classes import baseline, figures
 from cluster_cnn.classes.calibration import mean_probabilities
+from cluster_cnn.classes.config import ClassModelConfig
 from cluster_cnn.classes.data import label_index, read_distances
 from cluster_cnn.classes.predictor import ClassEstimates, ClassPredictor
 from cluster_cnn.classes.scores import class_scores, spread_of_runs
@@ -40,7 +41,7 @@ def evaluate_weights(args: argparse.Namespace) -> tuple[str, str]:
     tables, line : str
         For stdout.
     """
-    _refuse_flags_of_parameters(args)
+    _refuse_flags(args)
     path = args.output / METRICS_FILE
     if path.exists() and not args.overwrite:
         raise OutputExistsError(f"{path} exists. Pass --overwrite, or choose another --output.")
@@ -51,24 +52,26 @@ def evaluate_weights(args: argparse.Namespace) -> tuple[str, str]:
         limit=args.limit,
         has_ablation=args.ablation,
         is_held_out=args.held_out,
+        has_baseline=not args.no_baseline,
+        baseline_training=args.baseline_training,
     )
     best = metrics["classes"]
     line = f"{best['accuracy']:.1f} % of {best['n']} in the right class -> {args.output}"
     return scorecard(metrics), line
 
 
-def _refuse_flags_of_parameters(args: argparse.Namespace) -> None:
-    """Raise if a flag was given that says nothing of classes."""
-    given = {
-        "--within": args.within,
-        "--no-baseline": args.no_baseline,
-        "--baseline-training": args.baseline_training,
-    }
-    odd = [flag for flag, value in given.items() if value]
-    if odd:
+def _refuse_flags(args: argparse.Namespace) -> None:
+    """Raise if flags were given that say nothing of classes, or contradict each other."""
+    if args.within:
         raise ConfigError(
-            f"{', '.join(odd)}: only for weights that give parameters; {args.weights} gives "
-            "classes. Leave it out."
+            f"--within: only for weights that give parameters; {args.weights} gives classes. "
+            "Leave it out."
+        )
+    if args.baseline_training and (args.held_out or args.no_baseline):
+        other = "--held-out" if args.held_out else "--no-baseline"
+        raise ConfigError(
+            f"--baseline-training and {other}: one of them at most (with --held-out the baseline "
+            "learns from what the network learnt from)."
         )
 
 
@@ -80,6 +83,8 @@ def evaluate_classes(
     limit: int | None = None,
     has_ablation: bool = False,
     is_held_out: bool = False,
+    has_baseline: bool = True,
+    baseline_training: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Score an ensemble on sets; write ``metrics.json``, the predictions and figures.
 
@@ -96,6 +101,11 @@ def evaluate_classes(
         Also score with each band blanked in turn, as figure 5 of Wei et al.
     is_held_out : bool
         The sets are those of the training: only what it set aside, see `held_out_rows`.
+    has_baseline : bool
+        Also score gradient boosting on photometry of the same stamps.
+    baseline_training : sequence of Path
+        Sets that it learns from.  Without any: from the stamps that the network learnt from
+        (`is_held_out`), or else five-fold from those that are scored.
 
     Returns
     -------
@@ -105,8 +115,8 @@ def evaluate_classes(
     config = predictor.config
     ids = config.class_ids
     source = StampSource.seen_by(config, datasets)
-    rows = held_out_rows(predictor, source) if is_held_out else np.arange(len(source))
-    rows = rows[:limit]
+    held = held_out_rows(predictor, source) if is_held_out else np.arange(len(source))
+    rows = held[:limit]
     truth = source.column("class")[rows]
     label_index(truth, ids)  # refuses classes that the network does not know
     estimates, each = classify_source(predictor, source, rows)
@@ -121,6 +131,9 @@ def evaluate_classes(
     if HUMAN in source_columns(source):
         human = source.column(HUMAN)[rows]
         metrics["human_labels"] = {"accuracy": float(100 * (human == truth).mean())}
+    if has_baseline:
+        learnt = np.setdiff1d(np.arange(len(source)), held) if is_held_out else None
+        metrics["baseline"] = _score_baselines(source, rows, learnt, config, baseline_training)
     if has_ablation:
         metrics["ablation"] = ablate(predictor, source, rows, truth, whole)
     metrics |= {
@@ -134,6 +147,23 @@ def evaluate_classes(
     source.close()
     _write(output, metrics, truth, estimates, ids)
     return metrics
+
+
+def _score_baselines(
+    source: StampSource,
+    rows: np.ndarray,
+    learnt: np.ndarray | None,
+    config: ClassModelConfig,
+    sets: Sequence[Path],
+) -> dict[str, Any]:
+    if not sets:
+        training = None if learnt is None else (source, learnt)
+        return baseline.score_baselines(source, rows, config.class_ids, training)
+    other = StampSource.seen_by(config, sets)
+    training = (other, np.arange(len(other)))
+    scores = baseline.score_baselines(source, rows, config.class_ids, training)
+    other.close()
+    return scores
 
 
 def held_out_rows(predictor: ClassPredictor, source: StampSource) -> np.ndarray:
@@ -249,17 +279,20 @@ def scorecard(metrics: dict[str, Any]) -> str:
     head = ["", "all", *(f"class {name}" for name in names)]
     lines = [head, ["---"] * len(head)]
     single = [members["accuracy"], *(members["per_class"][name] for name in names)]
-    lines.append(
-        ["ensemble", f"{scores['accuracy']:.1f}"]
-        + [f"{scores['per_class'][name]:.1f}" for name in names]
-    )
+    lines.append(["ensemble", *_row(scores, names)])
     label = f"one training ({members['n_runs']})"
     lines.append([label, *(f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in single)])
+    for label, title in baseline.TITLES.items():
+        if part := metrics.get("baseline", {}).get(label):
+            lines.append([title, *_row(part, names)])
     for band, part in metrics.get("ablation", {}).items():
         if band != "all bands":
-            values = [part["accuracy"], *(part["per_class"][name] for name in names)]
-            lines.append([f"without {band}", *(f"{value:.1f}" for value in values)])
+            lines.append([f"without {band}", *_row(part, names)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _row(scores: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    return [f"{v:.1f}" for v in (scores["accuracy"], *(scores["per_class"][n] for n in names))]
 
 
 def source_columns(source: StampSource) -> set[str]:

@@ -195,12 +195,31 @@ def test_evaluation_writes_scores_and_figures(weights, tmp_path):
     assert 0 < metrics["human_labels"]["accuracy"] < 100
     assert metrics["members"]["n_runs"] == 1
     assert metrics["members"]["accuracy"][0] == pytest.approx(metrics["classes"]["accuracy"])
-    assert "without F814W" in table
+    assert "without F814W" in table and "photometry, three apertures" in table
+    # Blobs and points differ in concentration, and in nothing that one aperture tells surely.
+    baseline = metrics["baseline"]
+    assert baseline["trained_on"] == "itself, 5-fold"
+    assert baseline["apertures"]["accuracy"] > 85 > baseline["integrated"]["accuracy"] + 5
     assert f"{metrics['classes']['accuracy']:.1f} % of 50" in line
     for name in ("confusion.png", "entropy.png", "ablation.png"):
         assert (args.output / name).read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(OutputExistsError, match="--overwrite"):
         evaluation.evaluate_weights(args)
+
+
+def test_the_baseline_learns_from_a_set_that_is_named(weights, tmp_path):
+    other = write_set(tmp_path / "other.h5", 80, seed=7)
+    dataset = write_set(tmp_path / "set.h5", 40, seed=6)
+    options = {"baseline_training": [other]}
+    predictor = ClassPredictor.load(weights)
+    metrics = evaluation.evaluate_classes(predictor, [dataset], tmp_path / "scores", **options)
+    assert metrics["baseline"]["trained_on"] == "80 stamps of other.h5"
+    assert metrics["baseline"]["apertures"]["accuracy"] > 85
+    metrics = evaluation.evaluate_classes(
+        predictor, [dataset], tmp_path / "scores", has_baseline=False
+    )
+    assert "baseline" not in metrics
+    assert "photometry" not in evaluation.scorecard(metrics)
 
 
 def one_line_of(capsys, code) -> str:
@@ -210,12 +229,22 @@ def one_line_of(capsys, code) -> str:
 
 
 @pytest.mark.parametrize(
-    "flags", [["--within", "log_age=6,7"], ["--no-baseline"], ["--baseline-training", "a.h5"]]
+    ("flags", "expected"),
+    [
+        (["--within", "log_age=6,7"], "--within: only for weights that give parameters"),
+        (
+            ["--held-out", "--baseline-training", "a.h5"],
+            "--baseline-training and --held-out: one of them at most",
+        ),
+        (
+            ["--no-baseline", "--baseline-training", "a.h5"],
+            "--baseline-training and --no-baseline: one of them at most",
+        ),
+    ],
 )
-def test_evaluate_refuses_what_classes_have_not(weights, tmp_path, capsys, flags):
+def test_evaluate_refuses_flags_that_say_nothing(weights, tmp_path, capsys, flags, expected):
     line = ["--weights", str(weights), "--dataset", "a.h5", "--output", str(tmp_path / "scores")]
-    error = one_line_of(capsys, evaluate.main([*line, *flags, "-q"]))
-    assert f"{flags[0]}: only for weights that give parameters" in error
+    assert expected in one_line_of(capsys, evaluate.main([*line, *flags, "-q"]))
 
 
 def test_predict_refuses_an_extinction_for_classes(weights, tmp_path, capsys):

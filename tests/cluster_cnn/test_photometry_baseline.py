@@ -8,6 +8,7 @@ import pytest
 from astro_io.errors import BackendError
 from cluster_cnn.photometry_baseline import (
     BaselineSettings,
+    ClassPhotometryBaseline,
     PhotometryBaseline,
     aperture_fluxes,
     stretched,
@@ -45,9 +46,25 @@ def test_it_learns_and_predicts_rows_that_it_has_not_seen():
     assert np.std(crossed[:, 1] - truth[1:, 1]) > 0.95
 
 
+def test_classes_are_told_with_probabilities_that_fit_the_ids():
+    pytest.importorskip("sklearn")
+    rng = np.random.default_rng(2)
+    features = rng.uniform(-1, 1, (300, 2))
+    classes = np.where(features[:, 0] > 0, 4, 2)
+    baseline = ClassPhotometryBaseline((1, 2, 4), BaselineSettings(max_iter=30))
+    said = baseline.cross_predict(features, classes)
+    np.testing.assert_allclose(said.sum(axis=1), 1)
+    assert (said[:, 0] == 0).all()  # nobody has seen class 1
+    assert np.mean(np.array([1, 2, 4])[said.argmax(axis=1)] == classes) > 0.95
+    lone = baseline.fit(features, np.full(300, 4)).predict(features[:5])
+    np.testing.assert_array_equal(lone, [[0, 0, 1]] * 5)
+
+
 def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
     with pytest.raises(BackendError, match=r"needs scikit-learn.*--no-baseline"):
         PhotometryBaseline()
+    with pytest.raises(BackendError, match=r"needs scikit-learn.*--no-baseline"):
+        ClassPhotometryBaseline((1, 2))

@@ -152,6 +152,9 @@ def test_wei_et_al_from_two_fields_to_scores_of_the_fifth_set_aside(
     metrics = json.loads((scores / "metrics.json").read_text())
     assert metrics["classes"]["n"] == 40 and metrics["held_out"]
     assert set(metrics["ablation"]) == {"all bands", *BANDS}
+    # The baseline learns from the other four fifths, as the network did.
+    assert metrics["baseline"]["trained_on"] == "160 stamps of legus.h5"
+    assert metrics["baseline"]["apertures"]["n"] == 40
     # Scored on the very stamps that validated the training.
     validation = json.loads((run / "validation.json").read_text())["accuracy_of_members"]
     assert metrics["members"]["accuracy"][0] == pytest.approx(100 * validation[0])
