@@ -12,6 +12,7 @@ VERBS = {
     "train": "train a network on simulated or labelled images",
     "evaluate": "score weights on images whose truth is known",
     "calibrate": "fit the temperature of the scores and store it with the weights",
+    "refine": "teach weights a second look at the class of each detection",
 }
 
 

@@ -66,6 +66,9 @@ class ModelConfig:
     concentric_fraction : float
         Of two detections whose centres are nearer than this part of the smaller box, the better
         stays; 0 keeps both (the paper).
+    second_look_px : int
+        Side of the cut-out in which the class of a detection is looked at again, in pixels
+        (`astro_rcnn.second_look`); 0: no second look. Trained by ``python -m astro_rcnn.refine``.
     """
 
     bands: tuple[str, ...] = ("z", "r", "g")
@@ -105,6 +108,7 @@ class ModelConfig:
     concentric_fraction: float = 0.0
     drops_background: bool = True
     temperature: float = 1.0
+    second_look_px: int = 0
 
     def __post_init__(self) -> None:
         """Refuse settings that cannot work together."""
@@ -131,7 +135,11 @@ class ModelConfig:
             raise ConfigError(
                 f"[model]: min_confidence must lie in 0..1; found {self.min_confidence}."
             )
-
+        if self.second_look_px < 0 or 0 < self.second_look_px < 8:
+            raise ConfigError(
+                "[model]: second_look_px must be 0, or at least 8 pixels; found "
+                f"{self.second_look_px}."
+            )
         if not self.temperature > 0.0:
             raise ConfigError(f"[model]: temperature must be above 0; found {self.temperature}.")
 

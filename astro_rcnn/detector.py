@@ -206,7 +206,7 @@ class Detector:
                 )
             groups.setdefault(array.shape[:2], []).append(index)
         for shape, members in groups.items():
-            prepared = np.stack([self._prepare(pixels[i], bad[i], statistics) for i in members])
+            prepared = np.stack([self.prepare(pixels[i], bad[i], statistics) for i in members])
             for i, found in zip(members, self._run(prepared, shape), strict=True):
                 results[i] = found
         return [found for found in results if found is not None]
@@ -218,10 +218,16 @@ class Detector:
         """
         return self._run(images, images.shape[1:3])
 
-    def _prepare(
-        self, pixels: np.ndarray, bad: np.ndarray | None, statistics: BandStatistics | None
+    def prepare(
+        self,
+        pixels: np.ndarray,
+        bad: np.ndarray | None = None,
+        statistics: BandStatistics | None = None,
     ) -> np.ndarray:
-        """Normalise, and fill up with background to a shape that the pyramid divides."""
+        """Normalise, and fill up with background to a shape that the pyramid divides.
+
+        Parameters are those of `detect`; returns ndarray of float32, shape (H', W', B).
+        """
         method = self.settings.normalization
         if statistics is None:
             statistics = measure_statistics(pixels, bad, method, allow_empty=True)
@@ -232,10 +238,36 @@ class Detector:
         padding = [(0, -size % multiple) for size in scaled.shape[:2]]
         return np.pad(scaled, [*padding, (0, 0)])
 
+    def find_boxes(
+        self, images: np.ndarray, shape: tuple[int, int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Find sources without their masks, which take most of the time of a crowded field.
+
+        Parameters
+        ----------
+        images : ndarray of float32, shape (N, H, W, B)
+            As `prepare` makes them.
+        shape : tuple of int, optional
+            Of the images before they were filled up.
+
+        Returns
+        -------
+        dict of ndarray
+            ``boxes`` (N, D, 4) in pixels, ``class_ids`` (N, D) with 0 for unused rows,
+            ``probabilities`` (N, D, C).
+        """
+        found = self._find(images, self._window(images, shape or images.shape[1:3]))
+        boxes = self.model.to_pixels(found["boxes"], images.shape[1:3])
+        wanted = {"boxes": boxes, **{k: found[k] for k in ("class_ids", "probabilities")}}
+        return {k: np.asarray(keras.ops.convert_to_numpy(v)) for k, v in wanted.items()}
+
+    def _window(self, images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Return the boxes (N, 4) of the real images inside the padded ones."""
+        return np.tile(np.array([0, 0, *shape], np.float32), (len(images), 1))
+
     def _run(self, images: np.ndarray, shape: tuple[int, int]) -> list[Detections]:
-        window = np.tile(np.array([0, 0, *shape], np.float32), (len(images), 1))
         padded = images.shape[1:3]
-        found = self._find(images, window)
+        found = self._find(images, self._window(images, shape))
         pyramid = found.pop("pyramid")
         found = {name: np.asarray(keras.ops.convert_to_numpy(v)) for name, v in found.items()}
         if self.other_classes_below > 0.0:

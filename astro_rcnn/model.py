@@ -28,6 +28,7 @@ from astro_rcnn.replicas import n_replicas, reducible
 from astro_rcnn.resnet import compact, resnet
 from astro_rcnn.roi_align import assign_levels, bin_centres, pyramid_roi_align
 from astro_rcnn.rpn import proposal_network, propose
+from astro_rcnn.second_look import look_again, second_look_head
 from astro_rcnn.targets import anchor_targets, region_targets
 
 LOSS_NAMES = ("rpn_class", "rpn_bbox", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask")
@@ -110,6 +111,14 @@ class MaskRCNN(keras.Model):
             n_classes=config.n_classes,
             is_frozen=config.is_batch_norm_frozen,
         )
+        self.second_look = None
+        if config.second_look_px:
+            self.second_look = second_look_head(
+                side=config.second_look_px,
+                n_bands=len(config.bands),
+                n_classes=config.n_classes,
+            )
+            self.second_look.trainable = False  # by the five losses; see astro_rcnn.refine
         self.seed = seed
         self.loss_trackers = [keras.metrics.Mean(name=name) for name in LOSS_NAMES]
         self._show_features = None
@@ -267,6 +276,16 @@ class MaskRCNN(keras.Model):
             window = np.array([0, 0, *shape], np.float32)
         window = self.to_frame(ops.cast(window, "float32"), shape)
         found = refine_detections(rois, class_logits, class_deltas, window, config)
+        if self.second_look is not None:
+            boxes = self.to_pixels(found["boxes"], shape)
+            found = look_again(
+                self.second_look,
+                image,
+                found,
+                (boxes[..., :2] + boxes[..., 2:]) / 2,
+                side=config.second_look_px,
+                least=config.min_confidence,
+            )
         is_full = ops.logical_or(found["is_full"], _are_proposals_full(logits, rois, config))
         return {"pyramid": pyramid, **found, "is_full": is_full}
 
@@ -409,7 +428,9 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
     boxes = ops.take_along_axis(class_boxes, chosen, axis=2)[:, :, 0]
     keep = ops.logical_and(class_ids > 0, box_area(boxes) > 0.0)
     if config.min_confidence > 0.0:
-        keep = ops.logical_and(keep, scores >= config.min_confidence)
+        # What is a source for sure, of whatever class, is left to the second look.
+        sure = ops.sum(probabilities[..., 1:], axis=-1) if config.second_look_px else scores
+        keep = ops.logical_and(keep, sure >= config.min_confidence)
     ranked = ops.where(keep, scores, -1.0)
     separate = 0.0 if config.is_nms_class_agnostic else 2.0
     shifted = boxes + separate * ops.cast(class_ids, "float32")[..., None]

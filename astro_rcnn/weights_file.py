@@ -23,6 +23,7 @@ from astro_io.errors import InputNotFoundError, WeightsError
 from astro_io.weights import file_sha256
 from astro_rcnn.config import ModelConfig
 from astro_rcnn.named_weights import LoadReport, assign_strictly, named_variables
+from astro_rcnn.second_look import LAYER_PREFIX
 
 FORMAT = "astro-rcnn weights 1"
 PIECE_MB = 55.0
@@ -216,7 +217,15 @@ def _read_piece(path: Path, sha256: str, of: str) -> dict[str, np.ndarray]:
 
 
 def load_into(model: keras.Model, path: str | Path) -> LoadReport:
-    """Fill a network from one of our files, strictly; another number of bands is adapted."""
+    """Fill a network from one of our files, strictly; another number of bands is adapted.
+
+    A second look that the network is not to have is left out: in training it would be of no use.
+    """
     _, tensors, _ = read_weights(path)
     band_layer = "stem_conv" if model.settings.trunk == "compact" else "conv1"
-    return assign_strictly(model, tensors, where=Path(path).name, band_layer=band_layer)
+    layers = {name.split("/")[0] for name in tensors}
+    is_wanted = bool(model.settings.second_look_px)
+    unwanted = () if is_wanted else [n for n in layers if n.startswith(LAYER_PREFIX)]
+    return assign_strictly(
+        model, tensors, where=Path(path).name, left_out=unwanted, band_layer=band_layer
+    )

@@ -1,0 +1,165 @@
+"""A second look at the class of each detection, at the pixels themselves.
+
+The first head sees a region through a pyramid of features, pooled to 7 x 7: sharp enough to find a
+source, too coarse to tell a faint star from a small galaxy. This one sees the normalised pixels
+around the middle of a detection, as the classical separation of stars and galaxies does (how
+concentrated is the light, what colour has it), and weighs the classes of source against each
+other. How probable a source is at all stays as it was.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+LAYER_PREFIX = "look_"
+"""How the names of its layers begin."""
+
+_TINY = 1e-6
+_WIDTHS = (16, 32, 48)
+
+
+def second_look_head(*, side: int, n_bands: int, n_classes: int) -> keras.Model:
+    """Build the network; with its random start it changes nothing.
+
+    Parameters
+    ----------
+    side : int
+        Of a cut-out in pixels.
+    n_bands, n_classes : int
+        Classes with background.
+
+    Returns
+    -------
+    keras.Model
+        From cut-outs (K, side, side, B) and log-probabilities (K, C - 1) of the classes of source
+        to what is added to the latter, float32, (K, C - 1).
+    """
+    pixels = layers.Input((side, side, n_bands), name="look_pixels")
+    first = layers.Input((n_classes - 1,), name="look_first")
+    x = pixels
+    for i, width in enumerate(_WIDTHS):
+        stride = 2 if i else 1
+        x = layers.Conv2D(
+            width, 3, stride, padding="same", activation="relu", name=f"look_conv{i}a"
+        )(x)
+        x = layers.Conv2D(width, 3, padding="same", activation="relu", name=f"look_conv{i}b")(x)
+    x = layers.Flatten(name="look_flat")(x)
+    x = layers.Dense(64, activation="relu", name="look_dense1")(x)
+    x = layers.Concatenate(name="look_both")([x, first])
+    x = layers.Dense(32, activation="relu", name="look_dense2")(x)
+    added = layers.Dense(
+        n_classes - 1, kernel_initializer="zeros", dtype="float32", name="look_logits"
+    )(x)
+    return keras.Model([pixels, first], added, name="second_look")
+
+
+def cut_outs(images, centres, side: int):
+    """Cut squares of whole pixels around points.
+
+    Parameters
+    ----------
+    images : tensor, shape (N, H, W, B)
+    centres : tensor of float, shape (N, D, 2)
+        y, x in pixels, the corner of the image at 0.
+    side : int
+
+    Returns
+    -------
+    tensor, shape (N, D, side, side, B)
+        Zeros outside of the image, which is the sky of a normalised one.
+    """
+    half = side // 2
+    _, height, width, n_bands = images.shape
+    padded = ops.pad(images, [(0, 0), (half, half), (half, half), (0, 0)])
+    corner = ops.cast(ops.floor(centres), "int32")
+    steps = ops.arange(side, dtype="int32")
+    y = ops.clip(corner[..., 0], 0, height - 1)[..., None] + steps
+    x = ops.clip(corner[..., 1], 0, width - 1)[..., None] + steps
+    index = y[..., :, None] * (width + 2 * half) + x[..., None, :]
+    n_found = centres.shape[1]
+    flat = ops.reshape(padded, (-1, (height + 2 * half) * (width + 2 * half), n_bands))
+    taken = ops.take_along_axis(flat, ops.reshape(index, (-1, n_found * side * side, 1)), axis=1)
+    return ops.reshape(taken, (-1, n_found, side, side, n_bands))
+
+
+def log_of_sources(probabilities):
+    """Return log-probabilities (..., C - 1) of the classes of source, without background."""
+    return ops.log(ops.maximum(ops.cast(probabilities[..., 1:], "float32"), _TINY))
+
+
+def weigh_again(probabilities, added):
+    """Move probability among the classes of source; that of background stays.
+
+    Parameters
+    ----------
+    probabilities : tensor, shape (..., C)
+    added : tensor, shape (..., C - 1)
+        To the log-probabilities of the classes of source.
+
+    Returns
+    -------
+    tensor, shape (..., C)
+    """
+    source = ops.sum(probabilities[..., 1:], axis=-1, keepdims=True)
+    shares = ops.softmax(log_of_sources(probabilities) + added, axis=-1)
+    return ops.concatenate([probabilities[..., :1], source * shares], axis=-1)
+
+
+def look_again(head, images, found, centres, *, side: int, least: float):
+    """Apply the head to the detections of some images.
+
+    Parameters
+    ----------
+    head : keras.Model
+        `second_look_head`.
+    images : tensor, shape (N, H, W, B)
+        Normalised pixels.
+    found : dict of tensor
+        As `astro_rcnn.model.refine_detections` returns it for D detections an image.
+    centres : tensor, shape (N, D, 2)
+        Of the detections, y, x in pixels.
+    side : int
+        Of a cut-out.
+    least : float
+        Detections whose best class is less probable are dropped.
+
+    Returns
+    -------
+    dict of tensor
+        The same keys; class, box, score and order are those of the new probabilities.
+    """
+    n_found, n_bands, n_classes = centres.shape[1], images.shape[3], found["probabilities"].shape[2]
+    pixels = ops.reshape(cut_outs(images, centres, side), (-1, side, side, n_bands))
+    first = ops.reshape(log_of_sources(found["probabilities"]), (-1, n_classes - 1))
+    added = ops.reshape(head([pixels, first]), (-1, n_found, n_classes - 1))
+    probabilities = weigh_again(found["probabilities"], added)
+    scores = ops.max(probabilities[..., 1:], axis=-1)
+    class_ids = 1 + ops.cast(ops.argmax(probabilities[..., 1:], axis=-1), "int32")
+    boxes = ops.take_along_axis(found["class_boxes"], class_ids[..., None, None], axis=2)[:, :, 0]
+    has_area = ops.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
+    is_kept = ops.logical_and(found["class_ids"] > 0, has_area)
+    is_kept = ops.logical_and(is_kept, scores >= least)
+    order = ops.argsort(ops.where(is_kept, -scores, 1.0), axis=1)
+    columns = {
+        "boxes": boxes,
+        "class_ids": class_ids,
+        "scores": scores,
+        "probabilities": probabilities,
+        "class_boxes": found["class_boxes"],
+    }
+    kept = {name: _masked(value, is_kept) for name, value in columns.items()}
+    kept["roi_index"] = found["roi_index"]
+    return {**found, **{name: _in_order(value, order) for name, value in kept.items()}}
+
+
+def _masked(values, is_kept):
+    """Zero the rows (N, D, ...) that are not kept."""
+    kept = ops.cast(is_kept, values.dtype)
+    return values * ops.reshape(kept, (*is_kept.shape, *([1] * (len(values.shape) - 2))))
+
+
+def _in_order(values, order):
+    """Take rows (N, D, ...) in the order (N, D)."""
+    index = ops.reshape(order, (*order.shape, *([1] * (len(values.shape) - 2))))
+    return ops.take_along_axis(values, index, axis=1)

@@ -1,0 +1,306 @@
+"""Teach a finished network to look twice: cut-outs of its detections, and what they truly are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from astro_io.cli import progress
+from astro_io.errors import DatasetError
+from astro_io.scene import Scene, SceneSource
+from astro_rcnn.completeness import distances
+from astro_rcnn.detector import Detector
+from astro_rcnn.evaluation_run import as_seen_by
+from astro_rcnn.second_look import cut_outs, second_look_head
+
+MATCH_PX = 2.0
+"""A detection as near as this, or as one half-light radius, to a true centre may be that source."""
+
+LEAST_SCORE = 0.05
+"""Detections down to this are looked at."""
+
+ASIDE = 10
+"""Every so many scenes are set aside to validate."""
+
+HISTORY_FILE = "second_look.csv"
+
+_TINY = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookSettings:
+    """How the second look is trained.
+
+    Attributes
+    ----------
+    side : int
+        Of the cut-outs in pixels.
+    epochs, batch_size : int
+    learning_rate : float
+        At the start; it falls to nothing along a cosine.
+    seed : int
+    """
+
+    side: int = 25
+    epochs: int = 12
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """Detections that are true sources, seen at full resolution.
+
+    Attributes
+    ----------
+    pixels : ndarray of float16, shape (K, side, side, B)
+        Of normalised images.
+    first : ndarray of float32, shape (K, C - 1)
+        Log-probabilities of the classes of source, by the first head.
+    class_ids : ndarray of int32, shape (K,)
+        True classes, from 1.
+    is_aside : ndarray of bool, shape (K,)
+        To validate.
+    set_index : ndarray of int32, shape (K,)
+        Which set each is of.
+    """
+
+    pixels: np.ndarray
+    first: np.ndarray
+    class_ids: np.ndarray
+    is_aside: np.ndarray
+    set_index: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of detections."""
+        return len(self.class_ids)
+
+    def take(self, rows: np.ndarray) -> Looks:
+        """Return some of them."""
+        return Looks(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+
+class LookFinder:
+    """Detections of a network in scenes with truth.
+
+    Parameters
+    ----------
+    weights : str or Path
+        Its own second look, if it has one, is not asked.
+    side : int
+        Of the cut-outs.
+    """
+
+    def __init__(self, weights: str | Path, side: int) -> None:
+        self.side = side
+        self._weights = weights
+        self._detectors: dict[int, Detector] = {}
+        self.settings = self._detector(0).settings
+
+    def look(self, scene: Scene, band: str | None = None) -> tuple[np.ndarray, ...]:
+        """Return pixels, log-probabilities and true classes of the detections in one scene."""
+        detector = self._detector(len(scene.catalog))
+        scene = as_seen_by(detector.bands, scene, band)
+        image = scene.image if len(detector.bands) == 1 else scene.image.select(detector.bands)
+        prepared = detector.prepare(image.pixels, image.bad)[None]
+        found = {k: v[0] for k, v in detector.find_boxes(prepared, image.shape).items()}
+        boxes = found["boxes"][found["class_ids"] > 0]
+        probabilities = found["probabilities"][found["class_ids"] > 0]
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        class_ids = true_classes(scene, centres)
+        known = class_ids > 0
+        centres = np.asarray(centres[known], np.float32)[None]
+        pixels = keras.ops.convert_to_numpy(cut_outs(prepared, centres, self.side))[0]
+        first = np.log(np.maximum(probabilities[known, 1:], _TINY)).astype(np.float32)
+        return np.asarray(pixels, np.float16), first, class_ids[known]
+
+    def _detector(self, n_sources: int) -> Detector:
+        """Return the network with room for that many sources, built once for each room."""
+        room = 0
+        if self._detectors and n_sources > self.settings.max_detections:
+            room = 1000 * math.ceil(0.75 * n_sources / 1000)
+        if room not in self._detectors:
+            self._detectors[room] = Detector.load(
+                self._weights,
+                max_detections=room or None,
+                min_confidence=LEAST_SCORE,
+                drops_background=False,
+                second_look_px=0,
+            )
+        return self._detectors[room]
+
+
+def true_classes(scene: Scene, centres: np.ndarray) -> np.ndarray:
+    """Say what detections truly are: of what lies at their middle, the brightest.
+
+    Parameters
+    ----------
+    scene : Scene
+        Where the truth has a column ``snr`` it is the brightness; else all are alike.
+    centres : ndarray of float, shape (D, 2)
+        y, x in pixel edges: the middle of the first pixel at 0.5.
+
+    Returns
+    -------
+    ndarray of int32, shape (D,)
+        0 where there is nothing within `MATCH_PX` or a half-light radius.
+    """
+    truth = scene.catalog
+    if not len(truth) or not len(centres):
+        return np.zeros(len(centres), np.int32)
+    yx = np.stack([truth["y"], truth["x"]], axis=1) + 0.5
+    radius = np.full(len(truth), MATCH_PX)
+    if "half_light_radius" in truth.colnames:
+        radius = np.maximum(radius, np.nan_to_num(np.asarray(truth["half_light_radius"])))
+    light = np.asarray(truth["snr"], float) if "snr" in truth.colnames else np.ones(len(truth))
+    apart = distances(centres, yx) / radius
+    seen = np.where(apart < 1.0, np.nan_to_num(light) * np.exp(-2.0 * apart**2), 0.0)
+    best = seen.argmax(axis=1)
+    class_ids = np.asarray(truth["class_id"], np.int32)[best]
+    return np.where(seen[np.arange(len(best)), best] > 0, class_ids, 0).astype(np.int32)
+
+
+def collect(finder: LookFinder, sets: Sequence[SceneSource], *, limit: int | None = None) -> Looks:
+    """Look at all detections in some sets.
+
+    Parameters
+    ----------
+    finder : LookFinder
+    sets : sequence of SceneSource
+    limit : int, optional
+        Only the first so many scenes of each.
+
+    Returns
+    -------
+    Looks
+
+    Raises
+    ------
+    DatasetError
+        If no detection is a true source of each class, or none is left to validate with.
+    """
+    parts: list[tuple[np.ndarray, ...]] = []
+    jobs = [
+        (number, i)
+        for number, scenes in enumerate(sets)
+        for i in range(len(scenes) if limit is None else min(limit, len(scenes)))
+    ]
+    for number, i in progress(jobs, description="scenes", total=len(jobs), unit="scene"):
+        pixels, first, class_ids = finder.look(sets[number][i])
+        n = len(class_ids)
+        aside = np.full(n, i % ASIDE == ASIDE - 1)
+        parts.append((pixels, first, class_ids, aside, np.full(n, number, np.int32)))
+    looks = Looks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    for name, own in (("to learn from", ~looks.is_aside), ("set aside", looks.is_aside)):
+        counts = np.bincount(looks.class_ids[own], minlength=finder.settings.n_classes)[1:]
+        if not counts.all():
+            raise DatasetError(
+                f"expected detections of every class {name}; found "
+                f"{', '.join(map(str, counts))} of {', '.join(finder.settings.class_names[1:])} "
+                f"in {len(jobs)} scenes. Name larger sets: every {ASIDE}th scene is set aside."
+            )
+    return looks
+
+
+def fit_second_look(
+    looks: Looks, settings: LookSettings, *, output: Path | None = None, verbose: int = 0
+) -> tuple[keras.Model, dict[str, Any]]:
+    """Train the head of the second look; the epoch that validates best is kept.
+
+    Parameters
+    ----------
+    looks : Looks
+    settings : LookSettings
+    output : Path, optional
+        Folder for `HISTORY_FILE`.
+    verbose : int
+        As of `keras.Model.fit`.
+
+    Returns
+    -------
+    head : keras.Model
+        `second_look_head`.
+    facts : dict
+        ``n``, ``loss_before``, ``loss_after`` (cross-entropy in nats) and ``right_before``,
+        ``right_after`` (per cent in the right class), of what was set aside.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    n_sources = looks.first.shape[1]
+    head = second_look_head(
+        side=settings.side, n_bands=looks.pixels.shape[-1], n_classes=n_sources + 1
+    )
+    training, aside = looks.take(~looks.is_aside), looks.take(looks.is_aside)
+    batches = _LookBatches(training, settings, is_turned=True)
+    validation = _LookBatches(aside, settings, is_turned=False)
+    pixels, first = head.inputs
+    model = keras.Model([pixels, first], keras.layers.Add(dtype="float32")([first, head.output]))
+    rate = keras.optimizers.schedules.CosineDecay(
+        settings.learning_rate, max(1, settings.epochs * len(batches))
+    )
+    model.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    before = model.evaluate(validation, verbose=0)
+    callbacks = [keras.callbacks.EarlyStopping(patience=settings.epochs, restore_best_weights=True)]
+    if output is not None:
+        callbacks.append(keras.callbacks.CSVLogger(str(output / HISTORY_FILE)))
+    model.fit(
+        batches,
+        validation_data=validation,
+        epochs=settings.epochs,
+        callbacks=callbacks,
+        verbose=verbose,
+    )
+    after = model.evaluate(validation, verbose=0)
+    facts = {"n_learnt_from": len(training), "n": len(aside), **asdict(settings)}
+    for name, (loss, right) in (("before", before), ("after", after)):
+        facts |= {f"loss_{name}": float(loss), f"right_{name}": float(100 * right)}
+    return head, facts
+
+
+def with_second_look(tensors: dict[str, np.ndarray], head: keras.Model) -> dict[str, np.ndarray]:
+    """Return the tensors of a network and of its new second look, in place of an older one."""
+    new = {f"{layer.name}/{v.name}": np.asarray(v) for layer in head.layers for v in layer.weights}
+    kept = {name: value for name, value in tensors.items() if name not in new}
+    return {**kept, **new}
+
+
+class _LookBatches(keras.utils.PyDataset):
+    """Batches of looks; in training in random order, each batch turned or mirrored."""
+
+    def __init__(self, looks: Looks, settings: LookSettings, *, is_turned: bool) -> None:
+        super().__init__()
+        self.looks, self.settings, self.is_turned = looks, settings, is_turned
+        self._rng = np.random.default_rng(settings.seed)
+        self._order = np.arange(len(looks))
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return math.ceil(len(self._order) / self.settings.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+        """Return inputs and classes of one batch."""
+        size = self.settings.batch_size
+        rows = self._order[index * size : (index + 1) * size]
+        pixels = self.looks.pixels[rows].astype(np.float32)
+        if self.is_turned:
+            turns, is_mirrored = divmod(int(self._rng.integers(8)), 2)
+            pixels = np.rot90(pixels, turns, axes=(1, 2))
+            pixels = pixels[:, :, ::-1] if is_mirrored else pixels
+        inputs = (np.ascontiguousarray(pixels), self.looks.first[rows])
+        return inputs, self.looks.class_ids[rows] - 1
+
+    def on_epoch_end(self) -> None:
+        """Draw a new order."""
+        if self.is_turned:
+            self._order = self._rng.permutation(len(self.looks))
