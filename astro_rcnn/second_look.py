@@ -106,7 +106,7 @@ def weigh_again(probabilities, added):
     return ops.concatenate([probabilities[..., :1], source * shares], axis=-1)
 
 
-def look_again(head, images, found, centres, *, side: int, least: float):
+def look_again(head, images, found, centres, *, side: int):
     """Apply the head to the detections of some images.
 
     Parameters
@@ -121,8 +121,6 @@ def look_again(head, images, found, centres, *, side: int, least: float):
         Of the detections, y, x in pixels.
     side : int
         Of a cut-out.
-    least : float
-        Detections whose best class is less probable are dropped.
 
     Returns
     -------
@@ -139,7 +137,6 @@ def look_again(head, images, found, centres, *, side: int, least: float):
     boxes = ops.take_along_axis(found["class_boxes"], class_ids[..., None, None], axis=2)[:, :, 0]
     has_area = ops.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
     is_kept = ops.logical_and(found["class_ids"] > 0, has_area)
-    is_kept = ops.logical_and(is_kept, scores >= least)
     order = ops.argsort(ops.where(is_kept, -scores, 1.0), axis=1)
     columns = {
         "boxes": boxes,
