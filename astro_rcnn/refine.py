@@ -4,8 +4,9 @@
 
 The network detects in images with known truth; a small network learns, from the pixels around each
 detection, to tell its classes apart better than the first head does (`astro_rcnn.second_look`).
-Nothing else changes: what is a source stays as it was. Sets of every kind of field that is to be
-looked at should be among the images, and none of the test sets; minutes on two processor cores.
+What is a source, and how probably, stays as it was; from then on a detection is kept if it is one,
+be its class doubtful or not. Name sets of every kind of field that is to be looked at; none that
+the weights have learnt from, and none of the test sets. Minutes on two processor cores.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
     side = "side of the cut-outs in pixels (default %(default)s)"
     add("--side", type=int, default=25, metavar="PX", help=side)
     add("--epochs", type=int, default=12, help="default %(default)s")
+    least = "least probability of being a source, of the new weights (default: of the old)"
+    add("--min-score", type=float, metavar="S", help=least)
     add("--name", help="of the new weights (default: of the old)")
     add("--half-precision", action="store_true", help="16 bits a number, as the shipped weights")
     cli.add_common_arguments(parser, output="folder for weights and record")
@@ -42,6 +45,7 @@ def _main(argv: Sequence[str] | None) -> int:
     args = build_parser().parse_args(argv)
     cli.configure_logging(args)
     cli.check_at_least(args, limit=1, side=8, epochs=1)
+    cli.check_fractions(args, "min_score")
     from dataclasses import replace
 
     from astro_io.dataset import open_dataset
@@ -70,8 +74,11 @@ def _main(argv: Sequence[str] | None) -> int:
     wanted = LookSettings(side=args.side, epochs=args.epochs, seed=args.seed or 0)
     head, facts = fit_second_look(looks, wanted, output=args.output)
     facts |= {"of": source.name, "sets": [p.name for p in args.dataset], **provenance()}
+    settings = replace(settings, second_look_px=args.side)
+    if args.min_score is not None:
+        settings = replace(settings, min_confidence=args.min_score)
     write_tensors(
-        replace(settings, second_look_px=args.side),
+        settings,
         with_second_look(tensors, head),
         path,
         metadata={**metadata, "name": name, "second_look": facts},
@@ -79,7 +86,8 @@ def _main(argv: Sequence[str] | None) -> int:
         overwrite=args.overwrite,
     )
     if entry is not None:
-        entry = replace(entry, name=name, sha256=file_sha256(path))
+        thresholds = {**entry.thresholds, "min_confidence": settings.min_confidence}
+        entry = replace(entry, name=name, sha256=file_sha256(path), thresholds=thresholds)
         add_entry(entry, path.with_name(f"{name}{ENTRY_SUFFIX}"))
     cli.summary(
         f"{facts['n_learnt_from']} detections; of {facts['n']} others "

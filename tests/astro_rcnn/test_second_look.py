@@ -198,9 +198,12 @@ def test_the_record_goes_along(refined):
 def test_it_is_taught_anew_in_place_of_an_older_one(refined, tmp_path):
     line = refined[0].copy()
     line[1], line[-1] = str(refined[1] / "tiny.weights.h5"), str(tmp_path)
-    assert refine.main([*line, "--side", "11", "--epochs", "1", "--name", "other", "-q"]) == 0
+    line += ["--side", "11", "--epochs", "1", "--name", "other", "--min-score", "0.3", "-q"]
+    assert refine.main(line) == 0
     settings, tensors, _ = read_weights(tmp_path / "other.weights.h5")
-    assert settings.second_look_px == 11
+    assert settings.second_look_px == 11 and settings.min_confidence == 0.3
+    entry = tomllib.loads((tmp_path / "other.entry.toml").read_text())["other"]
+    assert entry["thresholds"]["min_confidence"] == 0.3
     model = build_model(settings)
     assert load_into(model, tmp_path / "other.weights.h5").loaded
     assert len(tensors) == len(read_weights(line[1])[1])
