@@ -28,7 +28,7 @@ from astro_rcnn.replicas import n_replicas, reducible
 from astro_rcnn.resnet import compact, resnet
 from astro_rcnn.roi_align import assign_levels, bin_centres, pyramid_roi_align
 from astro_rcnn.rpn import proposal_network, propose
-from astro_rcnn.second_look import look_again, second_look_head
+from astro_rcnn.second_look import look_again, second_look_head, without_doubles
 from astro_rcnn.targets import anchor_targets, region_targets
 
 LOSS_NAMES = ("rpn_class", "rpn_bbox", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask")
@@ -281,6 +281,7 @@ class MaskRCNN(keras.Model):
             centres = (boxes[..., :2] + boxes[..., 2:]) / 2
             found["class_boxes"] = self.fit_boxes(pyramid, found["class_boxes"], window, shape)
             found = look_again(self.second_look, image, found, centres, side=config.second_look_px)
+            found = without_doubles(found, fraction=config.concentric_fraction)
         is_full = ops.logical_or(found["is_full"], _are_proposals_full(logits, rois, config))
         return {"pyramid": pyramid, **found, "is_full": is_full}
 

@@ -12,11 +12,14 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
+from astro_rcnn.boxes import has_concentric_better
+
 LAYER_PREFIX = "look_"
 """How the names of its layers begin."""
 
 _TINY = 1e-6
 _WIDTHS = (16, 32, 48)
+_COLUMNS = ("boxes", "class_ids", "scores", "probabilities", "class_boxes")
 
 
 def second_look_head(*, side: int, n_bands: int, n_classes: int) -> keras.Model:
@@ -137,15 +140,36 @@ def look_again(head, images, found, centres, *, side: int):
     boxes = ops.take_along_axis(found["class_boxes"], class_ids[..., None, None], axis=2)[:, :, 0]
     has_area = ops.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
     is_kept = ops.logical_and(found["class_ids"] > 0, has_area)
-    order = ops.argsort(ops.where(is_kept, -scores, 1.0), axis=1)
     columns = {
         "boxes": boxes,
         "class_ids": class_ids,
         "scores": scores,
         "probabilities": probabilities,
-        "class_boxes": found["class_boxes"],
     }
-    kept = {name: _masked(value, is_kept) for name, value in columns.items()}
+    return _keep({**found, **columns}, is_kept)
+
+
+def without_doubles(found, *, fraction: float):
+    """Drop detections that share their centre with a better one, now that their boxes have moved.
+
+    Parameters
+    ----------
+    found : dict of tensor
+        As `look_again` returns it.
+    fraction : float
+        As of `astro_rcnn.boxes.has_concentric_better`; 0 drops none.
+    """
+    if fraction == 0.0:
+        return found
+    is_used = found["class_ids"] > 0
+    is_double = has_concentric_better(found["boxes"], is_used, fraction=fraction)
+    return _keep(found, ops.logical_and(is_used, ops.logical_not(is_double)))
+
+
+def _keep(found, is_kept):
+    """Return the detections that are kept, best score first, and zeros in the other rows."""
+    order = ops.argsort(ops.where(is_kept, -found["scores"], 1.0), axis=1)
+    kept = {name: _masked(found[name], is_kept) for name in _COLUMNS}
     kept["roi_index"] = found["roi_index"]
     return {**found, **{name: _in_order(value, order) for name, value in kept.items()}}
 

@@ -16,7 +16,7 @@ from astro_rcnn import refine
 from astro_rcnn.config import ModelConfig
 from astro_rcnn.detector import Detector
 from astro_rcnn.model import build_model
-from astro_rcnn.second_look import cut_outs, look_again, weigh_again
+from astro_rcnn.second_look import cut_outs, look_again, weigh_again, without_doubles
 from astro_rcnn.second_look_fit import (
     LookFinder,
     Looks,
@@ -79,6 +79,17 @@ def test_class_box_score_and_order_follow_the_second_look():
     assert seen["roi_index"].tolist() == [[5, 4, 6, 0]]
     np.testing.assert_allclose(seen["probabilities"][0, 1], (0, 0.25, 0.75), atol=1e-5)
     assert not seen["is_full"][0] and not seen["boxes"][0, 3:].any()
+
+
+def test_of_two_in_one_place_the_better_stays():
+    added = np.zeros((4, 2), np.float32)
+    images, centres = np.zeros((1, 16, 16, 2), np.float32), np.full((1, 4, 2), 8, np.float32)
+    seen = look_again(lambda _: added, images, found_three(), centres, side=SIDE)
+    alone = {name: numpy(value) for name, value in without_doubles(seen, fraction=0.25).items()}
+    assert alone["class_ids"].tolist() == [[1, 2, 0, 0]]  # the third lay where the first lies
+    np.testing.assert_allclose(alone["scores"], [[0.9, 0.8, 0, 0]], atol=1e-5)
+    assert not alone["boxes"][0, 2:].any()
+    assert without_doubles(seen, fraction=0.0) is seen
 
 
 def without_box_deltas(config, deltas=(0.0,) * 12):
