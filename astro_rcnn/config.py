@@ -56,7 +56,8 @@ class ModelConfig:
         Pool at bin centres in exact pixel positions. The released weights need False: their
         rule shifts regions by up to three quarters of a cell across the image.
     min_confidence, detection_nms_iou, max_detections
-        A detection has at least this score; overlaps above this IoU are suppressed.
+        A detection has at least this score (with a second look it is, of whatever class, a
+        source with at least this probability); overlaps above this IoU are suppressed.
     drops_background : bool
         A region whose likeliest class is background is no detection, as in the original. False:
         its likeliest class of source counts, so that scores go down to `min_confidence`.

@@ -105,7 +105,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="g,r,z",
         help="bands to use, or names of the planes in order where the file is silent",
     )
-    add("--min-score", type=float, metavar="P", help="least score (default: as the weights say)")
+    least = (
+        "least score; of weights with a second look, the least probability of being a source of "
+        "whatever class (default: as the weights say)"
+    )
+    add("--min-score", type=float, metavar="P", help=least)
     add("--nms", type=float, metavar="IOU", help="drop the weaker of two boxes that overlap more")
     most = "most sources in 512 x 512 px, for crowded fields (default: as the weights say)"
     add("--max-detections", type=int, metavar="N", help=most)
