@@ -19,7 +19,7 @@ def with_other_classes(
     Parameters
     ----------
     found : mapping of str to ndarray
-        As `astro_rcnn.model.refine_detections` returns it for N images and D rows.
+        As `astro_rcnn.detection_layer.refine_detections` returns it for N images and D rows.
     least, below : float
         Less probable classes are listed from `least` on where they lie under `below`.
 

@@ -119,7 +119,7 @@ def look_again(head, images, found, centres, *, side: int):
     images : tensor, shape (N, H, W, B)
         Normalised pixels.
     found : dict of tensor
-        As `astro_rcnn.model.refine_detections` returns it for D detections an image.
+        As `astro_rcnn.detection_layer.refine_detections` returns it for D detections an image.
     centres : tensor, shape (N, D, 2)
         Of the detections, y, x in pixels.
     side : int

@@ -13,7 +13,8 @@ from tiny_network import TINY_MODEL, write_blobs
 from astro_io.weights import resolve
 from astro_rcnn import calibrate
 from astro_rcnn.calibration import apply_temperature, shift_score
-from astro_rcnn.model import build_model, refine_detections
+from astro_rcnn.detection_layer import refine_detections
+from astro_rcnn.model import build_model
 from astro_rcnn.weights_file import read_weights, save_weights
 
 SURE = replace(TINY_MODEL, min_confidence=0.6, temperature=2.0)

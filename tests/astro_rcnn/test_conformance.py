@@ -26,8 +26,9 @@ from astro_rcnn.config import (
     TargetConfig,
     TrainConfig,
 )
+from astro_rcnn.detection_layer import refine_detections
 from astro_rcnn.detector import compiled
-from astro_rcnn.model import LOSS_NAMES, MaskRCNN, build_model, refine_detections
+from astro_rcnn.model import LOSS_NAMES, MaskRCNN, build_model
 from astro_rcnn.named_weights import LoadReport, named_variables
 from astro_rcnn.released_weights import CLASS_LAYERS, load_matterport
 from astro_rcnn.targets import region_targets

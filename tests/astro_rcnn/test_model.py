@@ -12,14 +12,9 @@ from backends import numpy, quick
 from tiny_network import TINY_MODEL, TINY_TARGETS
 
 from astro_rcnn.config import ModelConfig
+from astro_rcnn.detection_layer import refine_detections
 from astro_rcnn.detector import compiled
-from astro_rcnn.model import (
-    LOSS_NAMES,
-    MaskRCNN,
-    build_model,
-    pyramid_levels,
-    refine_detections,
-)
+from astro_rcnn.model import LOSS_NAMES, MaskRCNN, build_model, pyramid_levels
 from astro_rcnn.named_weights import named_variables
 
 pytestmark = pytest.mark.backend
