@@ -250,7 +250,7 @@ def fit_second_look(
         metrics=["accuracy"],
     )
     before = model.evaluate(validation, verbose=0)
-    callbacks = [keras.callbacks.EarlyStopping(patience=settings.epochs, restore_best_weights=True)]
+    callbacks: list[keras.callbacks.Callback] = [_KeepBest()]
     if output is not None:
         callbacks.append(keras.callbacks.CSVLogger(str(output / HISTORY_FILE)))
     model.fit(
@@ -269,9 +269,34 @@ def fit_second_look(
 
 def with_second_look(tensors: dict[str, np.ndarray], head: keras.Model) -> dict[str, np.ndarray]:
     """Return the tensors of a network and of its new second look, in place of an older one."""
-    new = {f"{layer.name}/{v.name}": np.asarray(v) for layer in head.layers for v in layer.weights}
+    new = {f"{layer.name}/{v.name}": _numbers(v) for layer in head.layers for v in layer.weights}
     kept = {name: value for name, value in tensors.items() if name not in new}
     return {**kept, **new}
+
+
+def _numbers(variable: keras.Variable) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(variable))
+
+
+class _KeepBest(keras.callbacks.Callback):
+    """Give the model the weights of the epoch of least validation loss, at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loss, self._values = math.inf, []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Remember the weights where they are the best so far."""
+        loss = float((logs or {}).get("val_loss", math.inf))
+        if loss < self._loss:
+            self._loss = loss
+            # A copy: JAX gives the memory of the old values away.
+            self._values = [keras.ops.copy(w.value) for w in self.model.weights]
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Take the best."""
+        for weight, value in zip(self.model.weights, self._values, strict=False):
+            weight.assign(value)
 
 
 class _LookBatches(keras.utils.PyDataset):

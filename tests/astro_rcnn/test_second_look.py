@@ -27,6 +27,8 @@ from astro_rcnn.second_look_fit import (
 )
 from astro_rcnn.weights_file import load_into, read_weights, save_weights
 
+pytestmark = pytest.mark.backend
+
 SIDE = 9
 LOOKING = replace(TINY_MODEL, second_look_px=SIDE, min_confidence=0.0)
 
