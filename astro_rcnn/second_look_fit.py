@@ -275,7 +275,7 @@ def with_second_look(tensors: dict[str, np.ndarray], head: keras.Model) -> dict[
 
 
 def _numbers(variable: keras.Variable) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(variable))
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.copy(variable)))
 
 
 class _KeepBest(keras.callbacks.Callback):
