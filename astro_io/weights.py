@@ -241,6 +241,22 @@ def add_entry(entry: WeightsEntry, registry_path: str | Path) -> None:
         part.write_text(tomli_w.dumps(sections), encoding="utf-8")
 
 
+def write_record(entry: WeightsEntry, path: Path, **changes: Any) -> None:
+    """Write the record beside a weights file that was made from other weights.
+
+    Parameters
+    ----------
+    entry : WeightsEntry
+        Of the weights that it was made from.
+    path : Path
+        The new file; its name and hash go into the record.
+    **changes
+        Fields of `WeightsEntry` that differ.
+    """
+    changed = replace(entry, file=path.name, sha256=file_sha256(path), **changes)
+    add_entry(changed, path.with_name(f"{changed.name}{ENTRY_SUFFIX}"))
+
+
 def _download_folder() -> Path:
     """Return where downloads go."""
     chosen = os.environ.get(FOLDER_VARIABLE)

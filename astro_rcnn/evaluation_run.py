@@ -63,6 +63,11 @@ def as_seen_by(bands: Sequence[str], scene: Scene, band: str | None = None) -> S
     return scene.select((magnitude_band(scene.image.bands, band),))
 
 
+def in_bands(bands: Sequence[str], image: SkyImage) -> SkyImage:
+    """Return an image in the bands of a network; for any band, the one that it has."""
+    return image if tuple(bands) == ANY_BAND else image.select(bands)
+
+
 def detect_with(detector: AnyDetector, *, tile: int = 512, overlap: int = 64) -> Detect:
     """Return a function that runs a detector on a SkyImage as ``detect`` does.
 
@@ -75,8 +80,9 @@ def detect_with(detector: AnyDetector, *, tile: int = 512, overlap: int = 64) ->
     """
 
     def detect(image: SkyImage) -> Detections:
-        chosen = image if detector.bands == ANY_BAND else image.select(detector.bands)
-        return detect_tiled(chosen, detector, tile=tile, overlap=overlap)[0]
+        return detect_tiled(in_bands(detector.bands, image), detector, tile=tile, overlap=overlap)[
+            0
+        ]
 
     return detect
 

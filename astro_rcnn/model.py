@@ -11,9 +11,9 @@ from keras import layers, ops
 
 from astro_rcnn import losses
 from astro_rcnn.anchors import pyramid_anchors
-from astro_rcnn.boxes import clip_boxes, decode_boxes, denormalize_boxes, normalize_boxes
+from astro_rcnn.boxes import denormalize_boxes, normalize_boxes
 from astro_rcnn.config import ModelConfig, TargetConfig
-from astro_rcnn.detection_layer import refine_detections
+from astro_rcnn.detection_layer import move_boxes, refine_detections, without_doubles
 from astro_rcnn.draws import uniform
 from astro_rcnn.fpn import feature_pyramid
 from astro_rcnn.heads import class_box_head, mask_head
@@ -21,7 +21,7 @@ from astro_rcnn.replicas import n_replicas, reducible
 from astro_rcnn.resnet import compact, resnet
 from astro_rcnn.roi_align import assign_levels, bin_centres, pyramid_roi_align
 from astro_rcnn.rpn import proposal_network, propose
-from astro_rcnn.second_look import look_again, second_look_head, without_doubles
+from astro_rcnn.second_look import look_again, second_look_head
 from astro_rcnn.targets import anchor_targets, region_targets
 
 LOSS_NAMES = ("rpn_class", "rpn_bbox", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask")
@@ -295,11 +295,8 @@ class MaskRCNN(keras.Model):
         ids = np.tile(np.arange(1, n_classes), n_found)
         rois = ops.reshape(class_boxes[:, :, 1:], (-1, len(ids), 4))
         _, deltas = self.classify(pyramid, rois, shape)
-        own = ops.take_along_axis(deltas, ids[None, :, None, None], axis=2)[:, :, 0]
-        moved = decode_boxes(
-            rois, ops.cast(own, "float32") * np.array(self.settings.box_std, np.float32)
-        )
-        moved = clip_boxes(moved, ops.reshape(window, (-1, 1, 4)))
+        own = ops.take_along_axis(deltas, ids[None, :, None, None], axis=2)
+        moved = move_boxes(rois, own, window, self.settings)
         moved = ops.reshape(moved, (-1, n_found, n_classes - 1, 4))
         return ops.concatenate([class_boxes[:, :, :1], moved], axis=2)
 

@@ -51,7 +51,7 @@ def _main(argv: Sequence[str] | None) -> int:
     from astro_io.dataset import open_dataset
     from astro_io.errors import OutputExistsError
     from astro_io.provenance import provenance
-    from astro_io.weights import ENTRY_SUFFIX, add_entry, file_sha256, resolve
+    from astro_io.weights import resolve, write_record
     from astro_rcnn.second_look_fit import (
         LookFinder,
         LookSettings,
@@ -74,21 +74,26 @@ def _main(argv: Sequence[str] | None) -> int:
     wanted = LookSettings(side=args.side, epochs=args.epochs, seed=args.seed or 0)
     head, facts = fit_second_look(looks, wanted, output=args.output)
     facts |= {"of": source.name, "sets": [p.name for p in args.dataset], **provenance()}
+    tensors = with_second_look(tensors, head)
     settings = replace(settings, second_look_px=args.side)
     if args.min_score is not None:
         settings = replace(settings, min_confidence=args.min_score)
     write_tensors(
         settings,
-        with_second_look(tensors, head),
+        tensors,
         path,
         metadata={**metadata, "name": name, "second_look": facts},
         dtype="float16" if args.half_precision else "float32",
         overwrite=args.overwrite,
     )
     if entry is not None:
-        thresholds = {**entry.thresholds, "min_confidence": settings.min_confidence}
-        entry = replace(entry, name=name, sha256=file_sha256(path), thresholds=thresholds)
-        add_entry(entry, path.with_name(f"{name}{ENTRY_SUFFIX}"))
+        write_record(
+            entry,
+            path,
+            name=name,
+            thresholds={**entry.thresholds, "min_confidence": settings.min_confidence},
+            n_parameters=int(sum(value.size for value in tensors.values())),
+        )
     cli.summary(
         f"{facts['n_learnt_from']} detections; of {facts['n']} others "
         f"{facts['right_before']:.2f} -> {facts['right_after']:.2f} % in the right class, "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from astro_io.scene import Scene
-from astro_io.weights import ENTRY_SUFFIX, WeightsEntry, add_entry, file_sha256
+from astro_io.weights import WeightsEntry, write_record
 from astro_rcnn.calibration import shift_score
 from astro_rcnn.config import ModelConfig
 from astro_rcnn.detector import Detector
@@ -134,5 +134,4 @@ def _write_entry(entry: WeightsEntry, path: Path, fit: ScoreFit) -> None:
         "min_confidence": fit.min_confidence,
         "temperature": fit.temperature,
     }
-    changed = replace(entry, sha256=file_sha256(path), thresholds=thresholds)
-    add_entry(changed, path.with_name(f"{entry.name}{ENTRY_SUFFIX}"))
+    write_record(entry, path, thresholds=thresholds)

@@ -12,14 +12,14 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from astro_rcnn.boxes import has_concentric_better
+from astro_rcnn.boxes import box_area
+from astro_rcnn.detection_layer import keep_rows
 
 LAYER_PREFIX = "look_"
 """How the names of its layers begin."""
 
 _TINY = 1e-6
 _WIDTHS = (16, 32, 48)
-_COLUMNS = ("boxes", "class_ids", "scores", "probabilities", "class_boxes")
 
 
 def second_look_head(*, side: int, n_bands: int, n_classes: int) -> keras.Model:
@@ -138,49 +138,11 @@ def look_again(head, images, found, centres, *, side: int):
     scores = ops.max(probabilities[..., 1:], axis=-1)
     class_ids = 1 + ops.cast(ops.argmax(probabilities[..., 1:], axis=-1), "int32")
     boxes = ops.take_along_axis(found["class_boxes"], class_ids[..., None, None], axis=2)[:, :, 0]
-    has_area = ops.all(boxes[..., 2:] > boxes[..., :2], axis=-1)
-    is_kept = ops.logical_and(found["class_ids"] > 0, has_area)
+    is_kept = ops.logical_and(found["class_ids"] > 0, box_area(boxes) > 0.0)
     columns = {
         "boxes": boxes,
         "class_ids": class_ids,
         "scores": scores,
         "probabilities": probabilities,
     }
-    return _keep({**found, **columns}, is_kept)
-
-
-def without_doubles(found, *, fraction: float):
-    """Drop detections that share their centre with a better one, now that their boxes have moved.
-
-    Parameters
-    ----------
-    found : dict of tensor
-        As `look_again` returns it.
-    fraction : float
-        As of `astro_rcnn.boxes.has_concentric_better`; 0 drops none.
-    """
-    if fraction == 0.0:
-        return found
-    is_used = found["class_ids"] > 0
-    is_double = has_concentric_better(found["boxes"], is_used, fraction=fraction)
-    return _keep(found, ops.logical_and(is_used, ops.logical_not(is_double)))
-
-
-def _keep(found, is_kept):
-    """Return the detections that are kept, best score first, and zeros in the other rows."""
-    order = ops.argsort(ops.where(is_kept, -found["scores"], 1.0), axis=1)
-    kept = {name: _masked(found[name], is_kept) for name in _COLUMNS}
-    kept["roi_index"] = found["roi_index"]
-    return {**found, **{name: _in_order(value, order) for name, value in kept.items()}}
-
-
-def _masked(values, is_kept):
-    """Zero the rows (N, D, ...) that are not kept."""
-    kept = ops.cast(is_kept, values.dtype)
-    return values * ops.reshape(kept, (*is_kept.shape, *([1] * (len(values.shape) - 2))))
-
-
-def _in_order(values, order):
-    """Take rows (N, D, ...) in the order (N, D)."""
-    index = ops.reshape(order, (*order.shape, *([1] * (len(values.shape) - 2))))
-    return ops.take_along_axis(values, index, axis=1)
+    return keep_rows({**found, **columns}, is_kept)

@@ -16,8 +16,9 @@ from astro_io.errors import DatasetError
 from astro_io.scene import Scene, SceneSource
 from astro_rcnn.completeness import distances
 from astro_rcnn.detector import Detector
-from astro_rcnn.evaluation_run import as_seen_by
-from astro_rcnn.second_look import cut_outs, second_look_head
+from astro_rcnn.evaluation_run import as_seen_by, in_bands
+from astro_rcnn.named_weights import named_variables
+from astro_rcnn.second_look import cut_outs, log_of_sources, second_look_head
 
 MATCH_PX = 2.0
 """A detection as near as this, or as one half-light radius, to a true centre may be that source."""
@@ -29,8 +30,6 @@ ASIDE = 10
 """Every so many scenes are set aside to validate."""
 
 HISTORY_FILE = "second_look.csv"
-
-_TINY = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +67,12 @@ class Looks:
         True classes, from 1.
     is_aside : ndarray of bool, shape (K,)
         To validate.
-    set_index : ndarray of int32, shape (K,)
-        Which set each is of.
     """
 
     pixels: np.ndarray
     first: np.ndarray
     class_ids: np.ndarray
     is_aside: np.ndarray
-    set_index: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of detections."""
@@ -104,11 +100,11 @@ class LookFinder:
         self._detectors: dict[int, Detector] = {}
         self.settings = self._detector(0).settings
 
-    def look(self, scene: Scene, band: str | None = None) -> tuple[np.ndarray, ...]:
+    def look(self, scene: Scene) -> tuple[np.ndarray, ...]:
         """Return pixels, log-probabilities and true classes of the detections in one scene."""
         detector = self._detector(len(scene.catalog))
-        scene = as_seen_by(detector.bands, scene, band)
-        image = scene.image if len(detector.bands) == 1 else scene.image.select(detector.bands)
+        scene = as_seen_by(detector.bands, scene)
+        image = in_bands(detector.bands, scene.image)
         prepared = detector.prepare(image.pixels, image.bad)[None]
         found = {k: v[0] for k, v in detector.find_boxes(prepared, image.shape).items()}
         boxes = found["boxes"][found["class_ids"] > 0]
@@ -118,8 +114,8 @@ class LookFinder:
         known = class_ids > 0
         centres = np.asarray(centres[known], np.float32)[None]
         pixels = keras.ops.convert_to_numpy(cut_outs(prepared, centres, self.side))[0]
-        first = np.log(np.maximum(probabilities[known, 1:], _TINY)).astype(np.float32)
-        return np.asarray(pixels, np.float16), first, class_ids[known]
+        first = keras.ops.convert_to_numpy(log_of_sources(probabilities[known]))
+        return np.asarray(pixels, np.float16), np.asarray(first), class_ids[known]
 
     def _detector(self, n_sources: int) -> Detector:
         """Return the network with room for that many sources, built once for each room."""
@@ -158,7 +154,7 @@ def true_classes(scene: Scene, centres: np.ndarray) -> np.ndarray:
     yx = np.stack([truth["y"], truth["x"]], axis=1) + 0.5
     radius = np.full(len(truth), MATCH_PX)
     if "half_light_radius" in truth.colnames:
-        radius = np.maximum(radius, np.nan_to_num(np.asarray(truth["half_light_radius"])))
+        radius = np.fmax(radius, np.asarray(truth["half_light_radius"], float))
     light = np.asarray(truth["snr"], float) if "snr" in truth.colnames else np.ones(len(truth))
     apart = distances(centres, yx) / radius
     seen = np.where(apart < 1.0, np.nan_to_num(light) * np.exp(-2.0 * apart**2), 0.0)
@@ -188,15 +184,14 @@ def collect(finder: LookFinder, sets: Sequence[SceneSource], *, limit: int | Non
     """
     parts: list[tuple[np.ndarray, ...]] = []
     jobs = [
-        (number, i)
-        for number, scenes in enumerate(sets)
+        (scenes, i)
+        for scenes in sets
         for i in range(len(scenes) if limit is None else min(limit, len(scenes)))
     ]
-    for number, i in progress(jobs, description="scenes", total=len(jobs), unit="scene"):
-        pixels, first, class_ids = finder.look(sets[number][i])
-        n = len(class_ids)
-        aside = np.full(n, i % ASIDE == ASIDE - 1)
-        parts.append((pixels, first, class_ids, aside, np.full(n, number, np.int32)))
+    for scenes, i in progress(jobs, description="scenes", total=len(jobs), unit="scene"):
+        pixels, first, class_ids = finder.look(scenes[i])
+        aside = np.full(len(class_ids), i % ASIDE == ASIDE - 1)
+        parts.append((pixels, first, class_ids, aside))
     looks = Looks(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     for name, own in (("to learn from", ~looks.is_aside), ("set aside", looks.is_aside)):
         counts = np.bincount(looks.class_ids[own], minlength=finder.settings.n_classes)[1:]
@@ -269,7 +264,7 @@ def fit_second_look(
 
 def with_second_look(tensors: dict[str, np.ndarray], head: keras.Model) -> dict[str, np.ndarray]:
     """Return the tensors of a network and of its new second look, in place of an older one."""
-    new = {f"{layer.name}/{v.name}": _numbers(v) for layer in head.layers for v in layer.weights}
+    new = {name: _numbers(variable) for name, variable in named_variables(head).items()}
     kept = {name: value for name, value in tensors.items() if name not in new}
     return {**kept, **new}
 

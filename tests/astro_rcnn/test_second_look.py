@@ -14,9 +14,10 @@ from astro_io.errors import ConfigError, DatasetError
 from astro_io.weights import resolve
 from astro_rcnn import refine
 from astro_rcnn.config import ModelConfig
+from astro_rcnn.detection_layer import without_doubles
 from astro_rcnn.detector import Detector
 from astro_rcnn.model import build_model
-from astro_rcnn.second_look import cut_outs, look_again, weigh_again, without_doubles
+from astro_rcnn.second_look import cut_outs, look_again, weigh_again
 from astro_rcnn.second_look_fit import (
     LookFinder,
     Looks,
@@ -150,7 +151,7 @@ def some_looks(n: int = 600) -> Looks:
     first = np.log(np.tile(np.float32([0.2, 0.7]), (n, 1)))
     aside = np.arange(n) % 5 == 0
     pixels = np.repeat(blobs[..., None], 2, axis=3).astype(np.float16)
-    return Looks(pixels, first, class_ids, aside, np.zeros(n, np.int32))
+    return Looks(pixels, first, class_ids, aside)
 
 
 def test_it_learns_what_the_first_head_cannot_see(tmp_path):
@@ -217,6 +218,8 @@ def test_it_is_taught_anew_in_place_of_an_older_one(refined, tmp_path):
     assert settings.second_look_px == 11 and settings.min_confidence == 0.3
     entry = tomllib.loads((tmp_path / "other.entry.toml").read_text())["other"]
     assert entry["thresholds"]["min_confidence"] == 0.3
+    assert entry["file"] == "other.weights.h5"
+    assert entry["n_parameters"] == sum(value.size for value in tensors.values())
     model = build_model(settings)
     assert load_into(model, tmp_path / "other.weights.h5").loaded
     assert len(tensors) == len(read_weights(line[1])[1])
