@@ -5,7 +5,8 @@
 Every tensor is ``(1 - share)`` of the first and `share` of the second. A network that was trained
 further for other fields forgets some of what it knew; on the line between the two lie networks that
 know both (Wortsman et al. 2022, CVPR, arXiv 2109.01903). Settings are those of the first. Choose
-the share on validation sets.
+the share on validation sets. A second look (``astro_rcnn.refine``) belongs to the network that it
+was taught to and is left out: teach the average one of its own.
 """
 
 from __future__ import annotations
@@ -69,15 +70,17 @@ def _main(argv: Sequence[str] | None) -> int:
 
     from astro_io.provenance import provenance
     from astro_io.weights import resolve
+    from astro_rcnn.second_look import without_second_look
     from astro_rcnn.weights_file import read_weights, write_tensors
 
     paths: list[Path] = [resolve(str(name))[0] for name in (args.first, args.second)]
     (settings, first, _), (_, second, _) = (read_weights(path) for path in paths)
+    settings = replace(settings, second_look_px=0)
     if args.min_score is not None:
         settings = replace(settings, min_confidence=args.min_score)
     args.output.mkdir(parents=True, exist_ok=True)
     path = args.output / f"{args.name}.weights.h5"
-    mean = average_tensors(first, second, args.share)
+    mean = average_tensors(without_second_look(first), without_second_look(second), args.share)
     facts = {"name": args.name, "average_of": [p.name for p in paths], "share": args.share}
     write_tensors(
         settings,

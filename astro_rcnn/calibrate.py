@@ -6,6 +6,7 @@ Detects in images with known truth, which should be neither of the training nor 
 finds the temperature that makes the scores come true as often as they say, and writes the same
 weights with it, and the record that the registry needs. The least score moves along, so that the
 same detections pass. ``--set`` changes settings on the way, such as the limits on proposals.
+Weights with a second look (``astro_rcnn.refine``) are refused: teach it after this.
 """
 
 from __future__ import annotations
@@ -57,6 +58,12 @@ def _main(argv: Sequence[str] | None) -> int:
 
     path, entry = resolve(str(args.weights))
     model = override_config(read_weights(path)[0], args.set)
+    if model.second_look_px:
+        raise ConfigError(
+            f"{path.name}: expected weights that look once; these have a second look, which learnt "
+            "from the scores as they are. Calibrate the weights that it was taught to, then run "
+            "python -m astro_rcnn.refine again."
+        )
     dataset = open_dataset(args.dataset)
     n_images = len(dataset) if args.limit is None else min(args.limit, len(dataset))
     fit = fit_scores(

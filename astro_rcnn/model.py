@@ -273,7 +273,14 @@ class MaskRCNN(keras.Model):
             boxes = self.to_pixels(found["boxes"], shape)
             centres = (boxes[..., :2] + boxes[..., 2:]) / 2
             found["class_boxes"] = self.fit_boxes(pyramid, found["class_boxes"], window, shape)
-            found = look_again(self.second_look, image, found, centres, side=config.second_look_px)
+            found = look_again(
+                self.second_look,
+                image,
+                found,
+                centres,
+                side=config.second_look_px,
+                min_confidence=config.min_confidence,
+            )
             found = without_doubles(found, fraction=config.concentric_fraction)
         is_full = ops.logical_or(found["is_full"], _are_proposals_full(logits, rois, config))
         return {"pyramid": pyramid, **found, "is_full": is_full}

@@ -3,11 +3,15 @@
 The first head sees a region through a pyramid of features, pooled to 7 x 7: sharp enough to find a
 source, too coarse to tell a faint star from a small galaxy. This one sees the normalised pixels
 around the middle of a detection, as the classical separation of stars and galaxies does (how
-concentrated is the light, what colour has it), and weighs the classes of source against each
-other. How probable a source is at all stays as it was.
+concentrated is the light, what colour has it), and weighs all classes against each other,
+background among them: a bump of the noise that the first head took for a source is dropped, a
+source that it doubted is kept.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
 
 import keras
 from keras import layers, ops
@@ -20,6 +24,13 @@ LAYER_PREFIX = "look_"
 
 _TINY = 1e-6
 _WIDTHS = (16, 32, 48)
+
+Tensor = TypeVar("Tensor")
+
+
+def without_second_look(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave the tensors of a second look out of those of a network, by their names."""
+    return {name: value for name, value in tensors.items() if not name.startswith(LAYER_PREFIX)}
 
 
 def second_look_head(*, side: int, n_bands: int, n_classes: int) -> keras.Model:
@@ -35,11 +46,11 @@ def second_look_head(*, side: int, n_bands: int, n_classes: int) -> keras.Model:
     Returns
     -------
     keras.Model
-        From cut-outs (K, side, side, B) and log-probabilities (K, C - 1) of the classes of source
-        to what is added to the latter, float32, (K, C - 1).
+        From cut-outs (K, side, side, B) and log-probabilities (K, C) to what is added to the
+        latter, float32, (K, C).
     """
     pixels = layers.Input((side, side, n_bands), name="look_pixels")
-    first = layers.Input((n_classes - 1,), name="look_first")
+    first = layers.Input((n_classes,), name="look_first")
     x = pixels
     for i, width in enumerate(_WIDTHS):
         stride = 2 if i else 1
@@ -52,7 +63,7 @@ def second_look_head(*, side: int, n_bands: int, n_classes: int) -> keras.Model:
     x = layers.Concatenate(name="look_both")([x, first])
     x = layers.Dense(32, activation="relu", name="look_dense2")(x)
     added = layers.Dense(
-        n_classes - 1, kernel_initializer="zeros", dtype="float32", name="look_logits"
+        n_classes, kernel_initializer="zeros", dtype="float32", name="look_logits"
     )(x)
     return keras.Model([pixels, first], added, name="second_look")
 
@@ -86,30 +97,12 @@ def cut_outs(images, centres, side: int):
     return ops.reshape(taken, (-1, n_found, side, side, n_bands))
 
 
-def log_of_sources(probabilities):
-    """Return log-probabilities (..., C - 1) of the classes of source, without background."""
-    return ops.log(ops.maximum(ops.cast(probabilities[..., 1:], "float32"), _TINY))
+def log_probabilities(probabilities):
+    """Return the logarithms of probabilities (..., C), those of nearly nothing held at 1e-6."""
+    return ops.log(ops.maximum(ops.cast(probabilities, "float32"), _TINY))
 
 
-def weigh_again(probabilities, added):
-    """Move probability among the classes of source; that of background stays.
-
-    Parameters
-    ----------
-    probabilities : tensor, shape (..., C)
-    added : tensor, shape (..., C - 1)
-        To the log-probabilities of the classes of source.
-
-    Returns
-    -------
-    tensor, shape (..., C)
-    """
-    source = ops.sum(probabilities[..., 1:], axis=-1, keepdims=True)
-    shares = ops.softmax(log_of_sources(probabilities) + added, axis=-1)
-    return ops.concatenate([probabilities[..., :1], source * shares], axis=-1)
-
-
-def look_again(head, images, found, centres, *, side: int):
+def look_again(head, images, found, centres, *, side: int, min_confidence: float):
     """Apply the head to the detections of some images.
 
     Parameters
@@ -124,6 +117,8 @@ def look_again(head, images, found, centres, *, side: int):
         Of the detections, y, x in pixels.
     side : int
         Of a cut-out.
+    min_confidence : float
+        What is a source, of whatever class, with less than this probability is dropped.
 
     Returns
     -------
@@ -132,13 +127,15 @@ def look_again(head, images, found, centres, *, side: int):
     """
     n_found, n_bands, n_classes = centres.shape[1], images.shape[3], found["probabilities"].shape[2]
     pixels = ops.reshape(cut_outs(images, centres, side), (-1, side, side, n_bands))
-    first = ops.reshape(log_of_sources(found["probabilities"]), (-1, n_classes - 1))
-    added = ops.reshape(head([pixels, first]), (-1, n_found, n_classes - 1))
-    probabilities = weigh_again(found["probabilities"], added)
+    first = ops.reshape(log_probabilities(found["probabilities"]), (-1, n_classes))
+    again = ops.softmax(first + head([pixels, first]), axis=-1)
+    probabilities = ops.reshape(again, (-1, n_found, n_classes))
     scores = ops.max(probabilities[..., 1:], axis=-1)
     class_ids = 1 + ops.cast(ops.argmax(probabilities[..., 1:], axis=-1), "int32")
     boxes = ops.take_along_axis(found["class_boxes"], class_ids[..., None, None], axis=2)[:, :, 0]
     is_kept = ops.logical_and(found["class_ids"] > 0, box_area(boxes) > 0.0)
+    is_source = ops.sum(probabilities[..., 1:], axis=-1) >= min_confidence
+    is_kept = ops.logical_and(is_kept, is_source)
     columns = {
         "boxes": boxes,
         "class_ids": class_ids,

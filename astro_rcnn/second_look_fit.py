@@ -15,16 +15,19 @@ from astro_io.cli import progress
 from astro_io.errors import DatasetError
 from astro_io.scene import Scene, SceneSource
 from astro_rcnn.completeness import distances
+from astro_rcnn.detection_layer import LEAST_SCORE
 from astro_rcnn.detector import Detector
 from astro_rcnn.evaluation_run import as_seen_by, in_bands
 from astro_rcnn.named_weights import named_variables
-from astro_rcnn.second_look import cut_outs, log_of_sources, second_look_head
+from astro_rcnn.second_look import (
+    cut_outs,
+    log_probabilities,
+    second_look_head,
+    without_second_look,
+)
 
 MATCH_PX = 2.0
 """A detection as near as this, or as one half-light radius, to a true centre may be that source."""
-
-LEAST_SCORE = 0.05
-"""Detections down to this are looked at."""
 
 ASIDE = 10
 """Every so many scenes are set aside to validate."""
@@ -55,16 +58,16 @@ class LookSettings:
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """Detections that are true sources, seen at full resolution.
+    """Detections, seen at full resolution.
 
     Attributes
     ----------
     pixels : ndarray of float16, shape (K, side, side, B)
         Of normalised images.
-    first : ndarray of float32, shape (K, C - 1)
-        Log-probabilities of the classes of source, by the first head.
+    first : ndarray of float32, shape (K, C)
+        Log-probabilities by the first head.
     class_ids : ndarray of int32, shape (K,)
-        True classes, from 1.
+        True classes; 0 where there is no source.
     is_aside : ndarray of bool, shape (K,)
         To validate.
     """
@@ -111,11 +114,10 @@ class LookFinder:
         probabilities = found["probabilities"][found["class_ids"] > 0]
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         class_ids = true_classes(scene, centres)
-        known = class_ids > 0
-        centres = np.asarray(centres[known], np.float32)[None]
+        centres = np.asarray(centres, np.float32)[None]
         pixels = keras.ops.convert_to_numpy(cut_outs(prepared, centres, self.side))[0]
-        first = keras.ops.convert_to_numpy(log_of_sources(probabilities[known]))
-        return np.asarray(pixels, np.float16), np.asarray(first), class_ids[known]
+        first = keras.ops.convert_to_numpy(log_probabilities(probabilities))
+        return np.asarray(pixels, np.float16), np.asarray(first), class_ids
 
     def _detector(self, n_sources: int) -> Detector:
         """Return the network with room for that many sources, built once for each room."""
@@ -180,7 +182,7 @@ def collect(finder: LookFinder, sets: Sequence[SceneSource], *, limit: int | Non
     Raises
     ------
     DatasetError
-        If no detection is a true source of each class, or none is left to validate with.
+        If no detection is a true source of each class, to learn from and to validate with.
     """
     parts: list[tuple[np.ndarray, ...]] = []
     jobs = [
@@ -227,9 +229,8 @@ def fit_second_look(
         ``right_after`` (per cent in the right class), of what was set aside.
     """
     keras.utils.set_random_seed(settings.seed)
-    n_sources = looks.first.shape[1]
     head = second_look_head(
-        side=settings.side, n_bands=looks.pixels.shape[-1], n_classes=n_sources + 1
+        side=settings.side, n_bands=looks.pixels.shape[-1], n_classes=looks.first.shape[1]
     )
     training, aside = looks.take(~looks.is_aside), looks.take(looks.is_aside)
     batches = _LookBatches(training, settings, is_turned=True)
@@ -265,8 +266,7 @@ def fit_second_look(
 def with_second_look(tensors: dict[str, np.ndarray], head: keras.Model) -> dict[str, np.ndarray]:
     """Return the tensors of a network and of its new second look, in place of an older one."""
     new = {name: _numbers(variable) for name, variable in named_variables(head).items()}
-    kept = {name: value for name, value in tensors.items() if name not in new}
-    return {**kept, **new}
+    return {**without_second_look(tensors), **new}
 
 
 def _numbers(variable: keras.Variable) -> np.ndarray:
@@ -318,7 +318,7 @@ class _LookBatches(keras.utils.PyDataset):
             pixels = np.rot90(pixels, turns, axes=(1, 2))
             pixels = pixels[:, :, ::-1] if is_mirrored else pixels
         inputs = (np.ascontiguousarray(pixels), self.looks.first[rows])
-        return inputs, self.looks.class_ids[rows] - 1
+        return inputs, self.looks.class_ids[rows]
 
     def on_epoch_end(self) -> None:
         """Draw a new order."""

@@ -23,7 +23,7 @@ from astro_io.errors import InputNotFoundError, WeightsError
 from astro_io.weights import file_sha256
 from astro_rcnn.config import ModelConfig
 from astro_rcnn.named_weights import LoadReport, assign_strictly, named_variables
-from astro_rcnn.second_look import LAYER_PREFIX
+from astro_rcnn.second_look import without_second_look
 
 FORMAT = "astro-rcnn weights 1"
 PIECE_MB = 55.0
@@ -223,9 +223,9 @@ def load_into(model: keras.Model, path: str | Path) -> LoadReport:
     """
     _, tensors, _ = read_weights(path)
     band_layer = "stem_conv" if model.settings.trunk == "compact" else "conv1"
-    layers = {name.split("/")[0] for name in tensors}
     is_wanted = bool(model.settings.second_look_px)
-    unwanted = () if is_wanted else [n for n in layers if n.startswith(LAYER_PREFIX)]
+    other = () if is_wanted else set(tensors) - set(without_second_look(tensors))
+    unwanted = sorted({name.split("/")[0] for name in other})
     return assign_strictly(
         model, tensors, where=Path(path).name, left_out=unwanted, band_layer=band_layer
     )

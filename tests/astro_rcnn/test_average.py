@@ -47,3 +47,14 @@ def test_the_command_writes_weights_with_the_settings_of_the_first(tmp_path, cap
     assert read_weights(tmp_path / "out" / "mean.weights.h5")[0].min_confidence == 0.7
     assert average.main([*names, "--share", "2", *output, "--overwrite"]) == 2
     assert "--share: expected 0 to 1; found 2" in capsys.readouterr().err
+
+
+def test_a_second_look_is_left_out(tmp_path):
+    """It belongs to one network; it need not keep others from being averaged."""
+    paths = [tmp_path / "looks.weights.h5", tmp_path / "plain.weights.h5"]
+    for path, side in zip(paths, (9, 0), strict=True):
+        save_weights(build_model(replace(TINY_MODEL, second_look_px=side), seed=1), path)
+    assert average.main([*map(str, paths), "--output", str(tmp_path / "out"), "-q"]) == 0
+    settings, tensors, _ = read_weights(tmp_path / "out" / "average.weights.h5")
+    assert settings.second_look_px == 0
+    assert set(tensors) == set(read_weights(paths[1])[1])

@@ -92,6 +92,14 @@ def test_settings_that_the_weights_do_not_fit_are_refused(run, tmp_path, capsys)
     assert not list(tmp_path.iterdir())
 
 
+def test_weights_with_a_second_look_are_refused(run, tmp_path, capsys):
+    path = tmp_path / "looks.weights.h5"
+    save_weights(build_model(replace(SURE, second_look_px=9), seed=1), path)
+    arguments = ["--weights", str(path), *run[0][2:], str(tmp_path / "out")]
+    assert calibrate.main(arguments) == 2
+    assert "looks.weights.h5: expected weights that look once" in capsys.readouterr().err
+
+
 def test_nothing_to_fit_is_said(weights, tmp_path, capsys):
     dataset = write_blobs(tmp_path / "set.h5", 1)
     arguments = ["--weights", str(weights), "--dataset", str(dataset), "--output", str(tmp_path)]

@@ -17,7 +17,7 @@ from astro_rcnn.config import ModelConfig
 from astro_rcnn.detection_layer import without_doubles
 from astro_rcnn.detector import Detector
 from astro_rcnn.model import build_model
-from astro_rcnn.second_look import cut_outs, look_again, weigh_again
+from astro_rcnn.second_look import cut_outs, look_again
 from astro_rcnn.second_look_fit import (
     LookFinder,
     Looks,
@@ -46,12 +46,6 @@ def test_cut_outs_hold_the_pixels_around_a_point_and_sky_outside():
     np.testing.assert_array_equal(cut[1, 1, 2, 2], images[1, 11, 0])  # held to the image
 
 
-def test_only_the_classes_of_source_are_weighed_against_each_other():
-    p = np.array([[0.2, 0.6, 0.2], [1.0, 0.0, 0.0]], np.float32)
-    added = np.array([[0.0, np.log(9.0)], [5.0, -5.0]], np.float32)
-    np.testing.assert_allclose(weigh_again(p, added), [[0.2, 0.2, 0.6], [1, 0, 0]], atol=1e-5)
-
-
 def found_three():
     """A star that may be a galaxy, a sure galaxy, a star that is hardly a source; one row free."""
     star, galaxy, far, none = (2, 2, 6, 6), (3, 3, 5, 5), (7, 7, 9, 9), (0, 0, 0, 0)
@@ -69,11 +63,17 @@ def found_three():
     }
 
 
-def test_class_box_score_and_order_follow_the_second_look():
-    """Every class of source is as likely as the other before: what is added decides."""
-    added = np.log(np.array([[1 / 9, 3.0], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]], np.float32))
+def looked_at(factors=((1.0, 1.0, 1.0),) * 4, least: float = 0.0):
+    """Look again at the three; each class's probability is worth so many times as much."""
     images, centres = np.zeros((1, 16, 16, 2), np.float32), np.full((1, 4, 2), 8, np.float32)
-    seen = look_again(lambda _: added, images, found_three(), centres, side=SIDE)
+    added = np.log(np.array(factors, np.float32))
+    return look_again(
+        lambda _: added, images, found_three(), centres, side=SIDE, min_confidence=least
+    )
+
+
+def test_class_box_score_and_order_follow_the_second_look():
+    seen = looked_at([(1.0, 1 / 9, 3.0), *[(1.0, 1.0, 1.0)] * 3])
     seen = {name: numpy(value) for name, value in seen.items()}
     # 0.9 / 9 against 0.1 * 3: a galaxy of 0.75, behind that of 0.8.
     assert seen["class_ids"].tolist() == [[2, 2, 1, 0]]
@@ -84,10 +84,19 @@ def test_class_box_score_and_order_follow_the_second_look():
     assert not seen["is_full"][0] and not seen["boxes"][0, 3:].any()
 
 
+def test_background_is_weighed_too():
+    """The third, 0.4 a source, becomes 0.8 one; the second, 0.9 one, is none: 0.31."""
+    ones = (1.0, 1.0, 1.0)
+    seen = looked_at([ones, (20.0, 1.0, 1.0), (1.0, 6.0, 6.0), ones], least=0.5)
+    seen = {name: numpy(value) for name, value in seen.items()}
+    assert seen["class_ids"].tolist() == [[1, 1, 0, 0]]
+    assert seen["roi_index"].tolist()[0][:2] == [4, 6]
+    np.testing.assert_allclose(seen["probabilities"][0, 1], (0.2, 0.6, 0.2), atol=1e-5)
+    np.testing.assert_allclose(seen["scores"], [[0.9, 0.6, 0, 0]], atol=1e-5)
+
+
 def test_of_two_in_one_place_the_better_stays():
-    added = np.zeros((4, 2), np.float32)
-    images, centres = np.zeros((1, 16, 16, 2), np.float32), np.full((1, 4, 2), 8, np.float32)
-    seen = look_again(lambda _: added, images, found_three(), centres, side=SIDE)
+    seen = looked_at()
     alone = {name: numpy(value) for name, value in without_doubles(seen, fraction=0.25).items()}
     assert alone["class_ids"].tolist() == [[1, 2, 0, 0]]  # the third lay where the first lies
     np.testing.assert_allclose(alone["scores"], [[0.9, 0.8, 0, 0]], atol=1e-5)
@@ -142,13 +151,14 @@ def test_a_detection_is_the_brightest_of_what_lies_at_its_middle():
 
 
 def some_looks(n: int = 600) -> Looks:
-    """Points and blobs that the first head takes for galaxies, whatever they are."""
+    """Nothing, points and blobs: the first head takes all for galaxies."""
     rng = np.random.default_rng(5)
-    class_ids = rng.integers(1, 3, n).astype(np.int32)
+    class_ids = rng.integers(0, 3, n).astype(np.int32)
     y, x = np.mgrid[:SIDE, :SIDE] - SIDE // 2
     sigma = np.where(class_ids == 1, 1.0, 2.2)[:, None, None]
-    blobs = 6 * np.exp(-(y**2 + x**2) / (2 * sigma**2)) + rng.normal(0, 0.5, (n, SIDE, SIDE))
-    first = np.log(np.tile(np.float32([0.2, 0.7]), (n, 1)))
+    height = np.where(class_ids > 0, 6.0, 0.0)[:, None, None]
+    blobs = height * np.exp(-(y**2 + x**2) / (2 * sigma**2)) + rng.normal(0, 0.5, (n, SIDE, SIDE))
+    first = np.log(np.tile(np.float32([0.1, 0.2, 0.7]), (n, 1)))
     aside = np.arange(n) % 5 == 0
     pixels = np.repeat(blobs[..., None], 2, axis=3).astype(np.float16)
     return Looks(pixels, first, class_ids, aside)
