@@ -43,8 +43,11 @@ def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     configure_logging(args)
     check_at_least(args, limit=1)
+    from cluster_cnn.photometry_baseline import check_installed
     from cluster_cnn.tasks import task_of_weights
 
+    if not args.no_baseline:
+        check_installed()
     module, _, name = TASKS[task_of_weights(args.weights)].partition(":")
     tables, line = getattr(importlib.import_module(module), name)(args)
     print(tables, end="\n\n")

@@ -196,6 +196,17 @@ def _cross_predict(
     return result
 
 
+def check_installed() -> None:
+    """Refuse to begin where the baseline cannot be made.
+
+    Raises
+    ------
+    BackendError
+        If scikit-learn is not installed.
+    """
+    _boosting("HistGradientBoostingRegressor")
+
+
 def _boosting(name: str) -> Any:
     """Return a class of `sklearn.ensemble`."""
     try:

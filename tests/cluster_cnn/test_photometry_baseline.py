@@ -60,11 +60,15 @@ def test_classes_are_told_with_probabilities_that_fit_the_ids():
     np.testing.assert_array_equal(lone, [[0, 0, 1]] * 5)
 
 
-def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
+def test_without_scikit_learn_it_says_what_to_install(monkeypatch, capsys):
     import sys
+
+    from cluster_cnn.evaluate import main
 
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
     with pytest.raises(BackendError, match=r"needs scikit-learn.*--no-baseline"):
         PhotometryBaseline()
     with pytest.raises(BackendError, match=r"needs scikit-learn.*--no-baseline"):
         ClassPhotometryBaseline((1, 2))
+    assert main(["--weights", "not-even-looked-at", "--dataset", "a.h5", "--output", "o"]) == 2
+    assert "needs scikit-learn" in capsys.readouterr().err
