@@ -24,6 +24,7 @@ from astro_rcnn.second_look_fit import (
     LookSettings,
     collect,
     fit_second_look,
+    look_loss,
     true_classes,
 )
 from astro_rcnn.weights_file import load_into, read_weights, save_weights
@@ -162,6 +163,16 @@ def some_looks(n: int = 600) -> Looks:
     aside = np.arange(n) % 5 == 0
     pixels = np.repeat(blobs[..., None], 2, axis=3).astype(np.float16)
     return Looks(pixels, first, class_ids, aside)
+
+
+def test_the_loss_is_that_of_being_a_source_and_several_times_that_of_the_class():
+    p = np.array([[0.6, 0.1, 0.3], [0.6, 0.1, 0.3], [0.2, 0.4, 0.4]], np.float32)
+    class_ids = np.array([0, 2, 1])
+    plain = -np.log([0.6, 0.3, 0.4])
+    of_class = -np.log([1.0, 0.75, 0.5])  # none of background
+    for weight, expected in ((1.0, plain), (3.0, plain + 2 * of_class)):
+        found = numpy(look_loss(class_ids[:, None], np.log(p) + 5.0, class_weight=weight))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_it_learns_what_the_first_head_cannot_see(tmp_path):
