@@ -29,7 +29,10 @@ from astro_rcnn.second_look import (
 )
 
 MATCH_PX = 2.0
-"""A detection as near as this, or as one half-light radius, to a true centre may be that source."""
+"""A detection whose middle is as near as this to a true centre may be that source..."""
+
+MATCH_FRACTION = 0.25
+"""...or as near as this part of its box's side: large and blended sources lie less well in it."""
 
 ASIDE = 10
 """Every so many scenes are set aside to validate."""
@@ -117,9 +120,8 @@ class LookFinder:
         found = {k: v[0] for k, v in detector.find_boxes(prepared, image.shape).items()}
         boxes = found["boxes"][found["class_ids"] > 0]
         probabilities = found["probabilities"][found["class_ids"] > 0]
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        class_ids = true_classes(scene, centres)
-        centres = np.asarray(centres, np.float32)[None]
+        class_ids = true_classes(scene, boxes)
+        centres = np.asarray((boxes[:, :2] + boxes[:, 2:]) / 2, np.float32)[None]
         pixels = ops.convert_to_numpy(cut_outs(prepared, centres, self.side))[0]
         first = ops.convert_to_numpy(log_probabilities(probabilities))
         return np.asarray(pixels, np.float16), np.asarray(first), class_ids
@@ -140,26 +142,28 @@ class LookFinder:
         return self._detectors[room]
 
 
-def true_classes(scene: Scene, centres: np.ndarray) -> np.ndarray:
+def true_classes(scene: Scene, boxes: np.ndarray) -> np.ndarray:
     """Say what detections truly are: of what lies at their middle, the brightest.
 
     Parameters
     ----------
     scene : Scene
         Where the truth has a column ``snr`` it is the brightness; else all are alike.
-    centres : ndarray of float, shape (D, 2)
-        y, x in pixel edges: the middle of the first pixel at 0.5.
+    boxes : ndarray of float, shape (D, 4)
+        y1, x1, y2, x2 in pixel edges: the middle of the first pixel at 0.5.
 
     Returns
     -------
     ndarray of int32, shape (D,)
-        0 where there is nothing within `MATCH_PX` or a half-light radius.
+        0 where there is nothing within `MATCH_PX`, a half-light radius or `MATCH_FRACTION` of
+        the box.
     """
     truth = scene.catalog
-    if not len(truth) or not len(centres):
-        return np.zeros(len(centres), np.int32)
+    if not len(truth) or not len(boxes):
+        return np.zeros(len(boxes), np.int32)
     yx = np.stack([truth["y"], truth["x"]], axis=1) + 0.5
-    radius = np.full(len(truth), MATCH_PX)
+    centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    radius = np.fmax(MATCH_PX, MATCH_FRACTION * np.sqrt(sides.prod(axis=1)))[:, None]
     if "half_light_radius" in truth.colnames:
         radius = np.fmax(radius, np.asarray(truth["half_light_radius"], float))
     light = np.asarray(truth["snr"], float) if "snr" in truth.colnames else np.ones(len(truth))

@@ -147,8 +147,14 @@ def test_a_detection_is_the_brightest_of_what_lies_at_its_middle():
     scene.catalog["snr"] = [100.0, 5.0, 20.0]
     centres = np.array([[30.5, 21.4], [30.5, 21.49], [50.5, 52.4], [50.5, 53.0], [5.0, 5.0]])
     scene.catalog["half_light_radius"] = [0.0, 1.0, 1.0]
-    assert true_classes(scene, centres).tolist() == [1, 1, 2, 0, 0]
-    assert true_classes(scene, np.zeros((0, 2))).tolist() == []
+    boxes = np.concatenate([centres - (3, 2), centres + (3, 2)], axis=1)
+    assert true_classes(scene, boxes).tolist() == [1, 1, 2, 0, 0]
+    assert true_classes(scene, np.zeros((0, 4))).tolist() == []
+    # A large box may lie less well: a quarter of it, 2.6 px, here.
+    assert true_classes(scene, np.array([[45.5, 47.5, 55.5, 58.5]])).tolist() == [2]
+    # A large source is still itself at some distance; here 2.5 of 3 px.
+    scene.catalog["half_light_radius"] = [0.0, 1.0, 3.0]
+    assert true_classes(scene, boxes).tolist() == [1, 1, 2, 2, 0]
 
 
 def some_looks(n: int = 600) -> Looks:
