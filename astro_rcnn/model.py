@@ -21,7 +21,7 @@ from astro_rcnn.replicas import n_replicas, reducible
 from astro_rcnn.resnet import compact, resnet
 from astro_rcnn.roi_align import assign_levels, bin_centres, pyramid_roi_align
 from astro_rcnn.rpn import proposal_network, propose
-from astro_rcnn.second_look import look_again, second_look_head
+from astro_rcnn.second_look import decide_again, in_chunks, look_again, second_look_head
 from astro_rcnn.targets import anchor_targets, region_targets
 
 LOSS_NAMES = ("rpn_class", "rpn_bbox", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask")
@@ -270,20 +270,30 @@ class MaskRCNN(keras.Model):
         window = self.to_frame(ops.cast(window, "float32"), shape)
         found = refine_detections(rois, class_logits, class_deltas, window, config)
         if self.second_look is not None:
-            boxes = self.to_pixels(found["boxes"], shape)
-            centres = (boxes[..., :2] + boxes[..., 2:]) / 2
-            found["class_boxes"] = self.fit_boxes(pyramid, found["class_boxes"], window, shape)
-            found = look_again(
-                self.second_look,
-                image,
-                found,
-                centres,
-                side=config.second_look_px,
-                min_confidence=config.min_confidence,
-            )
-            found = without_doubles(found, fraction=config.concentric_fraction)
+            found = self.look_twice(image, pyramid, found, window, shape)
         is_full = ops.logical_or(found["is_full"], _are_proposals_full(logits, rois, config))
         return {"pyramid": pyramid, **found, "is_full": is_full}
+
+    def look_twice(self, image, pyramid, found, window, shape: tuple[int, int]):
+        """Decide anew on what `refine_detections` found, by the pixels and by boxes fitted again.
+
+        Parameters are those of `astro_rcnn.second_look` and of `fit_boxes`.
+        """
+        config = self.settings
+        boxes = self.to_pixels(found["boxes"], shape)
+        centres = (boxes[..., :2] + boxes[..., 2:]) / 2
+
+        def look(centres, probabilities, class_boxes):
+            again = look_again(
+                self.second_look, image, centres, probabilities, side=config.second_look_px
+            )
+            return centres, again, self.fit_boxes(pyramid, class_boxes, window, shape)
+
+        n_used = ops.max(ops.sum(ops.cast(found["class_ids"] > 0, "int32"), axis=1))
+        rows = (centres, found["probabilities"], found["class_boxes"])
+        _, again, class_boxes = in_chunks(look, rows, n_used)
+        found = decide_again(found, again, class_boxes, min_confidence=config.min_confidence)
+        return without_doubles(found, fraction=config.concentric_fraction)
 
     def fit_boxes(self, pyramid, class_boxes, window, shape: tuple[int, int]):
         """Move the box of each class of source once more, seen from where it lies now.

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from astro_rcnn.boxes import box_area
@@ -21,6 +22,9 @@ from astro_rcnn.detection_layer import keep_rows
 
 LAYER_PREFIX = "look_"
 """How the names of its layers begin."""
+
+CHUNK = 64
+"""So many detections are looked at twice at once."""
 
 _TINY = 1e-6
 _WIDTHS = (16, 32, 48)
@@ -102,8 +106,8 @@ def log_probabilities(probabilities):
     return ops.log(ops.maximum(ops.cast(probabilities, "float32"), _TINY))
 
 
-def look_again(head, images, found, centres, *, side: int, min_confidence: float):
-    """Apply the head to the detections of some images.
+def look_again(head, images, centres, probabilities, *, side: int):
+    """Weigh the classes of some detections again.
 
     Parameters
     ----------
@@ -111,35 +115,91 @@ def look_again(head, images, found, centres, *, side: int, min_confidence: float
         `second_look_head`.
     images : tensor, shape (N, H, W, B)
         Normalised pixels.
-    found : dict of tensor
-        As `astro_rcnn.detection_layer.refine_detections` returns it for D detections an image.
     centres : tensor, shape (N, D, 2)
         Of the detections, y, x in pixels.
+    probabilities : tensor, shape (N, D, C)
+        By the first head.
     side : int
         Of a cut-out.
+
+    Returns
+    -------
+    tensor, shape (N, D, C)
+    """
+    n_found, n_bands, n_classes = centres.shape[1], images.shape[3], probabilities.shape[2]
+    pixels = ops.reshape(cut_outs(images, centres, side), (-1, side, side, n_bands))
+    first = ops.reshape(log_probabilities(probabilities), (-1, n_classes))
+    again = ops.softmax(first + head([pixels, first]), axis=-1)
+    return ops.reshape(again, (-1, n_found, n_classes))
+
+
+def decide_again(found, probabilities, class_boxes, *, min_confidence: float):
+    """Choose class, box, score and order of detections by new probabilities and boxes.
+
+    Parameters
+    ----------
+    found : dict of tensor
+        As `astro_rcnn.detection_layer.refine_detections` returns it for D detections an image.
+    probabilities : tensor, shape (N, D, C)
+    class_boxes : tensor, shape (N, D, C, 4)
     min_confidence : float
         What is a source, of whatever class, with less than this probability is dropped.
 
     Returns
     -------
     dict of tensor
-        The same keys; class, box, score and order are those of the new probabilities.
+        The same keys.
     """
-    n_found, n_bands, n_classes = centres.shape[1], images.shape[3], found["probabilities"].shape[2]
-    pixels = ops.reshape(cut_outs(images, centres, side), (-1, side, side, n_bands))
-    first = ops.reshape(log_probabilities(found["probabilities"]), (-1, n_classes))
-    again = ops.softmax(first + head([pixels, first]), axis=-1)
-    probabilities = ops.reshape(again, (-1, n_found, n_classes))
     scores = ops.max(probabilities[..., 1:], axis=-1)
     class_ids = 1 + ops.cast(ops.argmax(probabilities[..., 1:], axis=-1), "int32")
-    boxes = ops.take_along_axis(found["class_boxes"], class_ids[..., None, None], axis=2)[:, :, 0]
+    boxes = ops.take_along_axis(class_boxes, class_ids[..., None, None], axis=2)[:, :, 0]
     is_kept = ops.logical_and(found["class_ids"] > 0, box_area(boxes) > 0.0)
     is_source = ops.sum(probabilities[..., 1:], axis=-1) >= min_confidence
-    is_kept = ops.logical_and(is_kept, is_source)
     columns = {
         "boxes": boxes,
         "class_ids": class_ids,
         "scores": scores,
         "probabilities": probabilities,
+        "class_boxes": class_boxes,
     }
-    return keep_rows({**found, **columns}, is_kept)
+    return keep_rows({**found, **columns}, ops.logical_and(is_kept, is_source))
+
+
+def in_chunks(function, rows, n_used, *, size: int = CHUNK):
+    """Replace the first rows of some tensors by a function of them, so many at a time.
+
+    There is room for many more detections than most images hold: what nobody uses costs nothing.
+
+    Parameters
+    ----------
+    function : callable
+        From tensors (N, size, ...) to as many of the same shapes.
+    rows : tuple of tensor, shapes (N, D, ...)
+    n_used : int tensor
+        Rows from here on stay, but for the rest of a chunk.
+    size : int
+
+    Returns
+    -------
+    tuple of tensor
+    """
+    n_rows = rows[0].shape[1]
+
+    def advance(start, *values):
+        index = ops.minimum(start + np.arange(size, dtype=np.int32), n_rows - 1)
+        new = function(*(ops.take(value, index, axis=1) for value in values))
+        position = np.arange(n_rows, dtype=np.int32) - start
+        is_own = ops.logical_and(position >= 0, position < size)
+        back = ops.clip(position, 0, size - 1)
+        replaced = (
+            ops.where(
+                ops.reshape(is_own, (1, n_rows, *[1] * (len(old.shape) - 2))),
+                ops.take(chunk, back, axis=1),
+                old,
+            )
+            for old, chunk in zip(values, new, strict=True)
+        )
+        return (start + size, *replaced)
+
+    start = ops.zeros((), "int32")
+    return ops.while_loop(lambda start, *_: start < n_used, advance, (start, *rows))[1:]

@@ -17,7 +17,7 @@ from astro_rcnn.config import ModelConfig
 from astro_rcnn.detection_layer import without_doubles
 from astro_rcnn.detector import Detector
 from astro_rcnn.model import build_model
-from astro_rcnn.second_look import cut_outs, look_again
+from astro_rcnn.second_look import cut_outs, decide_again, in_chunks, look_again
 from astro_rcnn.second_look_fit import (
     LookFinder,
     Looks,
@@ -67,10 +67,24 @@ def found_three():
 def looked_at(factors=((1.0, 1.0, 1.0),) * 4, least: float = 0.0):
     """Look again at the three; each class's probability is worth so many times as much."""
     images, centres = np.zeros((1, 16, 16, 2), np.float32), np.full((1, 4, 2), 8, np.float32)
-    added = np.log(np.array(factors, np.float32))
-    return look_again(
-        lambda _: added, images, found_three(), centres, side=SIDE, min_confidence=least
-    )
+    added, found = np.log(np.array(factors, np.float32)), found_three()
+    again = look_again(lambda _: added, images, centres, found["probabilities"], side=SIDE)
+    return decide_again(found, again, found["class_boxes"], min_confidence=least)
+
+
+@pytest.mark.parametrize("n_used", [0, 3, 4, 7, 10])
+def test_only_rows_in_use_are_looked_at(n_used):
+    first, second = np.arange(20.0).reshape(2, 10), np.arange(40.0).reshape(2, 10, 2)
+
+    def run(first, second, n):
+        return in_chunks(lambda a, b: (-a - 1, 2 * b + 1), (first, second), n, size=4)
+
+    new = compiled(run)(np.float32(first), np.float32(second), np.int32(n_used))
+    n = min(10, 4 * int(np.ceil(n_used / 4)))
+    np.testing.assert_array_equal(numpy(new[0])[:, :n], -first[:, :n] - 1)
+    np.testing.assert_array_equal(numpy(new[1])[:, :n], 2 * second[:, :n] + 1)
+    np.testing.assert_array_equal(numpy(new[0])[:, n:], first[:, n:])
+    np.testing.assert_array_equal(numpy(new[1])[:, n:], second[:, n:])
 
 
 def test_class_box_score_and_order_follow_the_second_look():
