@@ -14,9 +14,6 @@ from astro_rcnn.boxes import (
 )
 from astro_rcnn.config import ModelConfig
 
-LEAST_SCORE = 0.05
-"""What is a source with less probability is not looked at twice."""
-
 COLUMNS = ("boxes", "class_ids", "scores", "probabilities", "class_boxes")
 """What is known of each detection, but for ``roi_index``."""
 
@@ -53,12 +50,10 @@ def refine_detections(rois, logits, deltas, window, config: ModelConfig):
     chosen = ops.cast(class_ids, "int32")[..., None, None]
     boxes = ops.take_along_axis(class_boxes, chosen, axis=2)[:, :, 0]
     keep = ops.logical_and(class_ids > 0, box_area(boxes) > 0.0)
-    if config.min_confidence > 0.0 and config.second_look_px:
-        # Of whatever class: whether it is a source, and which, is left to the second look.
-        likely = ops.sum(probabilities[..., 1:], axis=-1)
-        keep = ops.logical_and(keep, likely >= min(config.min_confidence, LEAST_SCORE))
-    elif config.min_confidence > 0.0:
-        keep = ops.logical_and(keep, scores >= config.min_confidence)
+    if config.min_confidence > 0.0:
+        # What is a source for sure, of whatever class, is left to the second look.
+        sure = ops.sum(probabilities[..., 1:], axis=-1) if config.second_look_px else scores
+        keep = ops.logical_and(keep, sure >= config.min_confidence)
     ranked = ops.where(keep, scores, -1.0)
     separate = 0.0 if config.is_nms_class_agnostic else 2.0
     shifted = boxes + separate * ops.cast(class_ids, "float32")[..., None]

@@ -292,7 +292,7 @@ class MaskRCNN(keras.Model):
         n_used = ops.max(ops.sum(ops.cast(found["class_ids"] > 0, "int32"), axis=1))
         rows = (centres, found["probabilities"], found["class_boxes"])
         _, again, class_boxes = in_chunks(look, rows, n_used)
-        found = decide_again(found, again, class_boxes, min_confidence=config.min_confidence)
+        found = decide_again(found, again, class_boxes)
         return without_doubles(found, fraction=config.concentric_fraction)
 
     def fit_boxes(self, pyramid, class_boxes, window, shape: tuple[int, int]):

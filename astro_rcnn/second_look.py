@@ -3,9 +3,9 @@
 The first head sees a region through a pyramid of features, pooled to 7 x 7: sharp enough to find a
 source, too coarse to tell a faint star from a small galaxy. This one sees the normalised pixels
 around the middle of a detection, as the classical separation of stars and galaxies does (how
-concentrated is the light, what colour has it), and weighs all classes against each other,
-background among them: a bump of the noise that the first head took for a source is dropped, a
-source that it doubted is kept.
+concentrated is the light, what colour has it), and weighs the classes of source against each
+other. How probable a source is at all stays as it was: asked that too, it knew simulated fields
+better than the first head, and real sky worse (docs/evaluation.md).
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def second_look_head(*, side: int, n_bands: int, n_classes: int) -> keras.Model:
     Returns
     -------
     keras.Model
-        From cut-outs (K, side, side, B) and log-probabilities (K, C) to what is added to the
-        latter, float32, (K, C).
+        From cut-outs (K, side, side, B) and log-probabilities (K, C) to what is added to those
+        of the classes of source, float32, (K, C - 1).
     """
     pixels = layers.Input((side, side, n_bands), name="look_pixels")
     first = layers.Input((n_classes,), name="look_first")
@@ -67,7 +67,7 @@ def second_look_head(*, side: int, n_bands: int, n_classes: int) -> keras.Model:
     x = layers.Concatenate(name="look_both")([x, first])
     x = layers.Dense(32, activation="relu", name="look_dense2")(x)
     added = layers.Dense(
-        n_classes, kernel_initializer="zeros", dtype="float32", name="look_logits"
+        n_classes - 1, kernel_initializer="zeros", dtype="float32", name="look_logits"
     )(x)
     return keras.Model([pixels, first], added, name="second_look")
 
@@ -107,7 +107,7 @@ def log_probabilities(probabilities):
 
 
 def look_again(head, images, centres, probabilities, *, side: int):
-    """Weigh the classes of some detections again.
+    """Weigh the classes of source of some detections again.
 
     Parameters
     ----------
@@ -129,11 +129,13 @@ def look_again(head, images, centres, probabilities, *, side: int):
     n_found, n_bands, n_classes = centres.shape[1], images.shape[3], probabilities.shape[2]
     pixels = ops.reshape(cut_outs(images, centres, side), (-1, side, side, n_bands))
     first = ops.reshape(log_probabilities(probabilities), (-1, n_classes))
-    again = ops.softmax(first + head([pixels, first]), axis=-1)
-    return ops.reshape(again, (-1, n_found, n_classes))
+    shares = ops.softmax(first[:, 1:] + head([pixels, first]), axis=-1)
+    shares = ops.reshape(shares, (-1, n_found, n_classes - 1))
+    source = ops.sum(probabilities[..., 1:], axis=-1, keepdims=True)
+    return ops.concatenate([probabilities[..., :1], source * shares], axis=-1)
 
 
-def decide_again(found, probabilities, class_boxes, *, min_confidence: float):
+def decide_again(found, probabilities, class_boxes):
     """Choose class, box, score and order of detections by new probabilities and boxes.
 
     Parameters
@@ -142,8 +144,6 @@ def decide_again(found, probabilities, class_boxes, *, min_confidence: float):
         As `astro_rcnn.detection_layer.refine_detections` returns it for D detections an image.
     probabilities : tensor, shape (N, D, C)
     class_boxes : tensor, shape (N, D, C, 4)
-    min_confidence : float
-        What is a source, of whatever class, with less than this probability is dropped.
 
     Returns
     -------
@@ -154,7 +154,6 @@ def decide_again(found, probabilities, class_boxes, *, min_confidence: float):
     class_ids = 1 + ops.cast(ops.argmax(probabilities[..., 1:], axis=-1), "int32")
     boxes = ops.take_along_axis(class_boxes, class_ids[..., None, None], axis=2)[:, :, 0]
     is_kept = ops.logical_and(found["class_ids"] > 0, box_area(boxes) > 0.0)
-    is_source = ops.sum(probabilities[..., 1:], axis=-1) >= min_confidence
     columns = {
         "boxes": boxes,
         "class_ids": class_ids,
@@ -162,7 +161,7 @@ def decide_again(found, probabilities, class_boxes, *, min_confidence: float):
         "probabilities": probabilities,
         "class_boxes": class_boxes,
     }
-    return keep_rows({**found, **columns}, ops.logical_and(is_kept, is_source))
+    return keep_rows({**found, **columns}, is_kept)
 
 
 def in_chunks(function, rows, n_used, *, size: int = CHUNK):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from astro_io.cli import progress
 from astro_io.errors import DatasetError
 from astro_io.scene import Scene, SceneSource
 from astro_rcnn.completeness import distances
-from astro_rcnn.detection_layer import LEAST_SCORE
 from astro_rcnn.detector import Detector
 from astro_rcnn.evaluation_run import as_seen_by, in_bands
 from astro_rcnn.named_weights import named_variables
@@ -33,6 +31,9 @@ MATCH_PX = 2.0
 
 MATCH_FRACTION = 0.25
 """...or as near as this part of its box's side: large and blended sources lie less well in it."""
+
+LEAST_SCORE = 0.05
+"""Detections down to this are looked at."""
 
 ASIDE = 10
 """Every so many scenes are set aside to validate."""
@@ -51,8 +52,6 @@ class LookSettings:
     epochs, batch_size : int
     learning_rate : float
         At the start; it falls to nothing along a cosine.
-    class_weight : float
-        As of `look_loss`.
     seed : int
     """
 
@@ -60,13 +59,12 @@ class LookSettings:
     epochs: int = 12
     batch_size: int = 256
     learning_rate: float = 1e-3
-    class_weight: float = 6.0
     seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """Detections, seen at full resolution.
+    """Detections that are true sources, seen at full resolution.
 
     Attributes
     ----------
@@ -75,7 +73,7 @@ class Looks:
     first : ndarray of float32, shape (K, C)
         Log-probabilities by the first head.
     class_ids : ndarray of int32, shape (K,)
-        True classes; 0 where there is no source.
+        True classes, from 1.
     is_aside : ndarray of bool, shape (K,)
         To validate.
     """
@@ -121,10 +119,11 @@ class LookFinder:
         boxes = found["boxes"][found["class_ids"] > 0]
         probabilities = found["probabilities"][found["class_ids"] > 0]
         class_ids = true_classes(scene, boxes)
+        boxes, probabilities = boxes[class_ids > 0], probabilities[class_ids > 0]
         centres = np.asarray((boxes[:, :2] + boxes[:, 2:]) / 2, np.float32)[None]
         pixels = ops.convert_to_numpy(cut_outs(prepared, centres, self.side))[0]
         first = ops.convert_to_numpy(log_probabilities(probabilities))
-        return np.asarray(pixels, np.float16), np.asarray(first), class_ids
+        return np.asarray(pixels, np.float16), np.asarray(first), class_ids[class_ids > 0]
 
     def _detector(self, n_sources: int) -> Detector:
         """Return the network with room for that many sources, built once for each room."""
@@ -234,7 +233,7 @@ def fit_second_look(
     head : keras.Model
         `second_look_head`.
     facts : dict
-        ``n``, ``loss_before``, ``loss_after`` (`look_loss` in nats) and ``right_before``,
+        ``n``, ``loss_before``, ``loss_after`` (cross-entropy in nats) and ``right_before``,
         ``right_after`` (per cent in the right class), of what was set aside.
     """
     keras.utils.set_random_seed(settings.seed)
@@ -245,13 +244,14 @@ def fit_second_look(
     batches = _LookBatches(training, settings, is_turned=True)
     validation = _LookBatches(aside, settings, is_turned=False)
     pixels, first = head.inputs
-    model = keras.Model([pixels, first], keras.layers.Add(dtype="float32")([first, head.output]))
+    logits = keras.layers.Add(dtype="float32")([first[:, 1:], head.output])
+    model = keras.Model([pixels, first], logits)
     rate = keras.optimizers.schedules.CosineDecay(
         settings.learning_rate, max(1, settings.epochs * len(batches))
     )
     model.compile(
         optimizer=keras.optimizers.Adam(rate),
-        loss=partial(look_loss, class_weight=settings.class_weight),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
     before = model.evaluate(validation, verbose=0)
@@ -270,33 +270,6 @@ def fit_second_look(
     for name, (loss, right) in (("before", before), ("after", after)):
         facts |= {f"loss_{name}": float(loss), f"right_{name}": float(100 * right)}
     return head, facts
-
-
-def look_loss(class_ids, logits, *, class_weight: float):
-    """Cross-entropy of being a source, and `class_weight` times that of the class of sources.
-
-    The second is asked of true sources alone. With a weight of 1 the sum is the cross-entropy of
-    all classes; the right probabilities are best with any. Faint stars are few and hard to tell:
-    most of what lowers the plain cross-entropy is to know sources from background.
-
-    Parameters
-    ----------
-    class_ids : tensor, shape (K,) or (K, 1)
-        0 is background.
-    logits : tensor, shape (K, C)
-    class_weight : float
-
-    Returns
-    -------
-    tensor, shape (K,)
-    """
-    ids = ops.reshape(ops.cast(class_ids, "int32"), (-1,))
-    is_source = ops.cast(ids > 0, logits.dtype)
-    log_p = ops.log_softmax(logits, axis=-1)
-    log_source = ops.logsumexp(log_p[:, 1:], axis=-1)
-    log_own = ops.take_along_axis(log_p, ids[:, None], axis=-1)[:, 0]
-    log_class = is_source * (log_own - log_source)
-    return -log_own - (class_weight - 1.0) * log_class
 
 
 def with_second_look(tensors: dict[str, np.ndarray], head: keras.Model) -> dict[str, np.ndarray]:
@@ -354,7 +327,7 @@ class _LookBatches(keras.utils.PyDataset):
             pixels = np.rot90(pixels, turns, axes=(1, 2))
             pixels = pixels[:, :, ::-1] if is_mirrored else pixels
         inputs = (np.ascontiguousarray(pixels), self.looks.first[rows])
-        return inputs, self.looks.class_ids[rows]
+        return inputs, self.looks.class_ids[rows] - 1
 
     def on_epoch_end(self) -> None:
         """Draw a new order."""
