@@ -1,12 +1,12 @@
-"""Command: teach finished weights a second look at each detection.
+"""Command: teach finished weights a second look at the class of each detection.
 
 ``python -m astro_rcnn.refine --weights runs/compact --dataset a.h5 b.h5 --output runs/refined``
 
 The network detects in images with known truth; a small network learns, from the pixels around each
-detection, to tell stars, galaxies and mere background apart better than the first head does
-(`astro_rcnn.second_look`). From then on a detection is kept if it is a source, be its class
-doubtful or not. Name sets of every kind of field that is to be looked at; none that the weights
-have learnt from, and none of the test sets. Minutes on two processor cores.
+detection, to tell its classes apart better than the first head does (`astro_rcnn.second_look`).
+What is a source, and how probably, stays as it was; from then on a detection is kept if it is one,
+be its class doubtful or not. Name sets of every kind of field that is to be looked at; none that
+the weights have learnt from, and none of the test sets. Minutes on two processor cores.
 """
 
 from __future__ import annotations
