@@ -27,10 +27,10 @@ from astro_rcnn.second_look import (
 )
 
 MATCH_PX = 2.0
-"""A detection whose middle is as near as this to a true centre may be that source..."""
+"""A detection whose middle is as near as this to a true centre may be that source."""
 
 MATCH_FRACTION = 0.25
-"""...or as near as this part of its box's side: large and blended sources lie less well in it."""
+"""So many sides of its box serve as well: large and blended sources lie less well in it."""
 
 LEAST_SCORE = 0.05
 """Detections down to this are looked at."""
