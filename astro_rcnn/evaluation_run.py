@@ -80,9 +80,8 @@ def detect_with(detector: AnyDetector, *, tile: int = 512, overlap: int = 64) ->
     """
 
     def detect(image: SkyImage) -> Detections:
-        return detect_tiled(in_bands(detector.bands, image), detector, tile=tile, overlap=overlap)[
-            0
-        ]
+        chosen = in_bands(detector.bands, image)
+        return detect_tiled(chosen, detector, tile=tile, overlap=overlap)[0]
 
     return detect
 

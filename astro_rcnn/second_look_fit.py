@@ -119,11 +119,12 @@ class LookFinder:
         boxes = found["boxes"][found["class_ids"] > 0]
         probabilities = found["probabilities"][found["class_ids"] > 0]
         class_ids = true_classes(scene, boxes)
-        boxes, probabilities = boxes[class_ids > 0], probabilities[class_ids > 0]
+        known = class_ids > 0
+        boxes, probabilities, class_ids = boxes[known], probabilities[known], class_ids[known]
         centres = np.asarray((boxes[:, :2] + boxes[:, 2:]) / 2, np.float32)[None]
         pixels = ops.convert_to_numpy(cut_outs(prepared, centres, self.side))[0]
         first = ops.convert_to_numpy(log_probabilities(probabilities))
-        return np.asarray(pixels, np.float16), np.asarray(first), class_ids[class_ids > 0]
+        return np.asarray(pixels, np.float16), np.asarray(first), class_ids
 
     def _detector(self, n_sources: int) -> Detector:
         """Return the network with room for that many sources, built once for each room."""

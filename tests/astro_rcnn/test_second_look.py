@@ -101,7 +101,7 @@ def test_class_box_score_and_order_follow_the_second_look():
 def test_how_probably_it_is_a_source_stays():
     seen = looked_at([(5.0, 1.0), (1.0, 9.0), (1.0, 3.0), (1.0, 1.0)])
     seen = {name: numpy(value) for name, value in seen.items()}
-    # In the order of the new scores: 0.45 / 0.46, 0.72 / 0.73 and 0.3 / 0.6 of 0.9, 1 and 0.4.
+    # The order is that of the new scores; each still has the background that it had.
     background = np.sort(seen["probabilities"][0, :3, 0])
     np.testing.assert_allclose(background, (0.0, 0.1, 0.6), atol=1e-6)
     np.testing.assert_allclose(seen["probabilities"][0, :3].sum(axis=1), 1, atol=1e-5)
