@@ -17,6 +17,7 @@ import numpy as np
 
 from astro_io.errors import WeightsError
 from astro_rcnn.checkpoint import load_model_state
+from astro_rcnn.detector import compiled
 
 _AVERAGE = "_average"
 
@@ -72,13 +73,21 @@ def recalibrate_batch_norm(
     Parameters
     ----------
     model : MaskRCNN
-        Compiled anew with a learning rate of 0: its optimiser is lost, no weight moves.
+        Its other weights stay.
     batches : iterable
         Training batches; with a momentum of 0.97, a hundred forget 95 % of the old statistics.
     """
-    model.compile(optimizer=keras.optimizers.SGD(0.0), jit_compile=keras.backend.backend() == "jax")
+    statistics = list(model.non_trainable_variables)
+
+    def pass_forward(inputs):
+        model(inputs, training=True)
+        return [variable.value for variable in statistics]
+
+    run = compiled(model, pass_forward)
     for batch in batches:
-        model.train_on_batch(_inputs(batch))
+        # On JAX a compiled function has no effects: the values come back.
+        for variable, value in zip(statistics, run(_inputs(batch)), strict=True):
+            variable.assign(value)
 
 
 def _inputs(batch: Any) -> dict[str, np.ndarray]:

@@ -85,5 +85,5 @@ class SGD(TrainingOptimizer, keras.optimizers.SGD):
     """Stochastic gradient descent with momentum."""
 
 
-class AdamW(TrainingOptimizer, keras.optimizers.AdamW):
-    """Adam with decoupled weight decay."""
+class Adam(TrainingOptimizer, keras.optimizers.Adam):
+    """Adam; a decay of weights, where there is one, is part of the loss."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from astro_io.cli import add_common_arguments, configure_logging, new_parser, run
+from astro_io.processor import enable_onednn
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +78,7 @@ def _train(argv: Sequence[str] | None) -> int:
     if args.seed is not None:
         overrides.append(f"seed={args.seed}")
     config = load_config(TrainConfig, args.config, overrides)
+    enable_onednn()
 
     from astro_rcnn.trainer import train
 

@@ -17,6 +17,7 @@ import keras
 
 from astro_io.config import dump_config
 from astro_io.errors import ConfigError
+from astro_io.processor import lacks_bfloat16
 from astro_io.run_folder import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -34,7 +35,7 @@ from astro_rcnn.initial_weights import initialise, initialise_heads, load_teache
 from astro_rcnn.model import MaskRCNN, build_model
 from astro_rcnn.packing import find_checkpoint
 from astro_rcnn.recorder import NonFiniteGuard, RunRecorder, write_entry, write_weights
-from astro_rcnn.replicas import SGD, AdamW
+from astro_rcnn.replicas import SGD, Adam
 from astro_rcnn.schedule import StagedSchedule
 from astro_rcnn.sequences import make_sequences
 
@@ -149,6 +150,7 @@ def train(
 def _train(run: Run, replicas: Replicas) -> None:
     """Train from the start of a run to its end."""
     config, first_epoch = run.config, run.start[1] if run.start else 0
+    warn_of_precision(config.precision)
     model = build_model(config.model, config.targets, seed=config.seed, precision=config.precision)
     if run.start is None:
         report = initialise(model, config.init)
@@ -181,6 +183,16 @@ def _train(run: Run, replicas: Replicas) -> None:
             shuffle=False,
             verbose=run.verbose if replicas.is_chief else 0,
             callbacks=_callbacks(run, replicas),
+        )
+
+
+def warn_of_precision(precision: str) -> None:
+    """Say so where a precision would only cost time."""
+    is_on_processor = keras.distribution.list_devices()[0].startswith("cpu")
+    if precision == "bfloat16" and is_on_processor and lacks_bfloat16():
+        log.warning(
+            "precision bfloat16: this processor has no arithmetic in it, and a step takes several "
+            "times as long. Use --set precision=float32"
         )
 
 
@@ -263,7 +275,7 @@ def compile_for_segment(model: MaskRCNN, config: TrainConfig, begin: int, layers
 
 
 def make_optimizer(config: OptimizerConfig, schedule) -> keras.optimizers.Optimizer:
-    """Build the optimiser; weight decay is part of the loss, not of it."""
+    """Build the optimiser; weight decay is part of the loss, not of it: AdamW without is Adam."""
     # A fixed name: checkpoints find its state by it.
     common = {
         "name": {"sgd": "sgd", "adamw": "adam_w"}[config.name],
@@ -273,7 +285,7 @@ def make_optimizer(config: OptimizerConfig, schedule) -> keras.optimizers.Optimi
         common |= {"use_ema": True, "ema_momentum": config.ema_momentum}
     if config.name == "sgd":
         return SGD(schedule, momentum=config.momentum, **common)
-    return AdamW(schedule, weight_decay=0.0, **common)
+    return Adam(schedule, **common)
 
 
 def finish_average(

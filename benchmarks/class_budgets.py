@@ -110,6 +110,9 @@ class Job:
 def run_job(job: Job) -> str:
     """Train, score and time one run, in a process of its own; return its name."""
     from astro_io.atomic import atomic_path
+    from astro_io.processor import enable_onednn
+
+    enable_onednn()  # as cluster_cnn.train does
     from cluster_cnn.classes.data import read_distances
     from cluster_cnn.classes.predictor import ClassPredictor
     from cluster_cnn.classes.scores import class_scores

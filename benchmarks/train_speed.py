@@ -33,6 +33,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from detect_speed import MEASURED, ROOT, describe_machine, run_measured
 
+from astro_io.processor import enable_onednn
+
 if TYPE_CHECKING:
     from astro_rcnn.config import TrainConfig
     from astro_rcnn.model import MaskRCNN
@@ -45,6 +47,7 @@ TORCH_SCRIPT = Path(__file__).with_name("torchvision_speed.py")
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.case:
+        enable_onednn()  # as astro_rcnn.train does
         case = json.loads(args.case)
         print(MEASURED + json.dumps(CASES[case.pop("kind")](args.dataset, args.steps, **case)))
         return 0

@@ -108,10 +108,11 @@ def compile_model(model: keras.Model, config: TrainConfig, steps: int) -> None:
         loss_weights={name: factor.get(name, 1.0) for name in losses},
         jit_compile=keras.backend.backend() == "jax",
     )
+    model.optimizer.build(model.trainable_variables)  # a step that builds it is traced twice
 
 
 def make_optimizer(config: TrainConfig, steps: int) -> keras.optimizers.Optimizer:
-    """Build AdamW with warm-up and cosine decay over `steps`."""
+    """Build AdamW (Adam, without decay) with warm-up and cosine decay over `steps`."""
     settings = config.optimizer
     warmup = min(settings.warmup_steps, steps // 2)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -121,12 +122,11 @@ def make_optimizer(config: TrainConfig, steps: int) -> keras.optimizers.Optimize
         warmup_target=settings.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    optimizer = keras.optimizers.AdamW(
-        schedule,
-        name="adamw",  # checkpoints find its state by it
-        weight_decay=settings.weight_decay,
-        global_clipnorm=settings.clip_norm or None,
-    )
+    # The name is part of checkpoints.
+    common = {"name": "adamw", "global_clipnorm": settings.clip_norm or None}
+    if not settings.weight_decay:
+        return keras.optimizers.Adam(schedule, **common)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay, **common)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 

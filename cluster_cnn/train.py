@@ -12,6 +12,7 @@ from typing import Any
 
 from astro_io.cli import DONE, add_common_arguments, configure_logging, new_parser, run, summary
 from astro_io.errors import ConfigError, InputNotFoundError
+from astro_io.processor import enable_onednn
 
 TASKS: dict[str, tuple[str, str]] = {
     "parameters": ("cluster_cnn.config:TrainConfig", "cluster_cnn.trainer:train"),
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     configure_logging(args)
+    enable_onednn()
     from astro_io.config import load_config
 
     settings_of, trainer_of = (_load(name) for name in TASKS[read_task(args.config)])

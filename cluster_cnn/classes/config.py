@@ -197,6 +197,10 @@ class ClassTrainConfig:
     budget_s : float
         Processor seconds for each member: a training stops after the epoch that exceeds them;
         0: no limit.
+    jit_compile : bool
+        Compile the steps with XLA on TensorFlow too (on JAX they always are): slow to begin, and
+        worth it where the optimiser is much of the work, as with the 280 million parameters of
+        two VGG19.
     seed : int
         Of the first member; the next have the next.
     confusion : tuple of tuple of float
@@ -212,6 +216,7 @@ class ClassTrainConfig:
     epochs: int = 12
     steps_per_epoch: int = 0
     budget_s: float = 0.0
+    jit_compile: bool = False
     seed: int = 0
     confusion: tuple[tuple[float, ...], ...] = ()
     model: ClassModelConfig = field(default_factory=ClassModelConfig)

@@ -190,8 +190,9 @@ def _compile(model: keras.Model, config: ClassTrainConfig, steps: int) -> None:
         optimizer=make_optimizer(config, steps),
         loss={LOGITS: label_loss(config.confusion)},
         metrics={LOGITS: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]},
-        jit_compile=keras.backend.backend() == "jax",
+        jit_compile=config.jit_compile or keras.backend.backend() == "jax",
     )
+    model.optimizer.build(model.trainable_variables)  # a step that builds it is traced twice
 
 
 def _start(model: keras.Model, config: ClassTrainConfig, folder: Path, number: int) -> int:

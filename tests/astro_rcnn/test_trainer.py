@@ -31,6 +31,7 @@ from astro_rcnn.trainer import (
     compile_for_segment,
     segments,
     train,
+    warn_of_precision,
 )
 from astro_rcnn.weights_file import read_weights
 
@@ -369,6 +370,15 @@ def test_a_tiny_network_overfits_two_images(tmp_path):
         losses.append(float(model.train_on_batch(batch, return_dict=True)["loss"]))
     training.close()
     assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:3])
+
+
+@pytest.mark.parametrize(("precision", "lacks"), [("bfloat16", True), ("float32", False)])
+def test_bfloat16_without_arithmetic_for_it_is_told(monkeypatch, caplog, precision, lacks):
+    for is_lacking in (True, False):
+        caplog.clear()
+        monkeypatch.setattr("astro_rcnn.trainer.lacks_bfloat16", lambda answer=is_lacking: answer)
+        warn_of_precision(precision)
+        assert ("--set precision=float32" in caplog.text) == (lacks and is_lacking)
 
 
 def test_bfloat16_sees_what_float32_sees(dataset):
