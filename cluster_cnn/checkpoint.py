@@ -26,9 +26,10 @@ def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int) -> Path:
         Finished epochs.
     """
     path = checkpoint_path(folder, epoch)
-    tensors = {name: np.asarray(v).astype(np.float64) for name, v in _variables(model).items()}
+    tensors = {name: np.asarray(v) for name, v in _variables(model).items()}
+    facts = {"epoch": epoch}
     write_tensors(
-        path, tensors, format=FORMAT, facts={"epoch": epoch}, dtype="float64", overwrite=True
+        path, tensors, format=FORMAT, facts=facts, dtype=None, compress=False, overwrite=True
     )
     for old in list_checkpoints(folder).values():
         if old != path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pytest
 
@@ -31,6 +32,19 @@ def test_double_precision_stays(tmp_path):
     write_tensors(tmp_path / "w.h5", value, format="f", facts={}, dtype="float64")
     tensors, _ = read_tensors(tmp_path / "w.h5", format="f")
     assert tensors == value
+
+
+def test_each_array_may_stay_in_its_own_type(tmp_path):
+    value = {"a": np.array([0.5], np.float32), "n": np.array([2**40 + 1]), "step": np.array(3)}
+    path = tmp_path / "w.h5"
+    write_tensors(path, value, format="f", facts={}, dtype=None, compress=False)
+    with h5py.File(path) as file:
+        assert {name: file["tensors"][name].dtype for name in value} == {
+            name: array.dtype for name, array in value.items()
+        }
+        assert file["tensors/a"].compression is None
+    tensors, _ = read_tensors(path, format="f")
+    assert tensors == value and tensors["n"].dtype == np.float64
 
 
 def test_values_that_half_precision_cannot_hold_are_refused(tmp_path):
