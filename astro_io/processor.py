@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -16,9 +17,11 @@ def enable_onednn() -> None:
 
     By itself it does so only on processors with the dot products of AVX-512 VNNI or later.
     Elsewhere, too, a training takes half to a third of the time; last digits differ (some 1e-4
-    of the largest value).  To be called before TensorFlow is imported: later it has no effect.
+    of the largest value).  Where TensorFlow is imported already it is too late, and nothing is
+    changed.
     """
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def lacks_bfloat16(cpu_info: Path = CPU_INFO) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -11,13 +12,22 @@ from astro_io.processor import enable_onednn, lacks_bfloat16
 SETTING = "TF_ENABLE_ONEDNN_OPTS"
 
 
-@pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0"), ("1", "1")])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({}, {SETTING: "1"}), ({SETTING: "0"}, {SETTING: "0"}), ({SETTING: "1"}, {SETTING: "1"})],
+)
 def test_onednn_is_asked_for_unless_the_user_has_said_otherwise(monkeypatch, before, after):
-    monkeypatch.delenv(SETTING, raising=False)
-    if before is not None:
-        monkeypatch.setenv(SETTING, before)
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setattr(os, "environ", before)
     enable_onednn()
-    assert os.environ[SETTING] == after
+    assert before == after
+
+
+def test_onednn_is_left_alone_once_tensorflow_is_there(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    monkeypatch.setattr(os, "environ", {})
+    enable_onednn()
+    assert not os.environ
 
 
 @pytest.mark.parametrize(

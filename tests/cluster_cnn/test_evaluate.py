@@ -18,7 +18,7 @@ from cluster_cnn.trainer import train
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """Weights of six short epochs, scored on another set."""
+    """Weights of a short training, scored on another set."""
     pytest.importorskip("sklearn")
     folder = tmp_path_factory.mktemp("evaluate")
     quick = partial(BaselineSettings, max_iter=40)
@@ -26,8 +26,8 @@ def scored(tmp_path_factory):
         write_set(folder / "a.h5", 1000, seed=1),
         write_set(folder / "b.h5", 400, seed=2),
     )
-    weights = train(tiny_run(training, epochs=5), folder / "run", resume=False, overwrite=False,
-                    verbose=0)  # fmt: skip
+    config = tiny_run(training, epochs=1, steps_per_epoch=150)
+    weights = train(config, folder / "run", resume=False, overwrite=False, verbose=0)
     output = folder / "scores"
     line = ["--weights", str(weights), "--dataset", str(test), "--output", str(output), "-q"]
     with pytest.MonkeyPatch.context() as patch:

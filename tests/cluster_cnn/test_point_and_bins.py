@@ -23,7 +23,8 @@ HEADS = {
 @pytest.mark.parametrize("head", HEADS)
 def test_a_network_is_trained_scored_and_measures_clusters(head, tmp_path):
     model = tiny_model(**HEADS[head])
-    config = tiny_run(write_set(tmp_path / "a.h5", 1000, seed=1), model=model, epochs=5)
+    training = write_set(tmp_path / "a.h5", 1000, seed=1)
+    config = tiny_run(training, model=model, epochs=1, steps_per_epoch=150)
     weights = str(train(config, tmp_path / "run", resume=False, overwrite=False, verbose=0))
 
     test, scores = str(write_set(tmp_path / "b.h5", 100, seed=2)), tmp_path / "scores"
