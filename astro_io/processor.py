@@ -16,9 +16,9 @@ def enable_onednn() -> None:
     """Let TensorFlow compute with oneDNN, unless ``TF_ENABLE_ONEDNN_OPTS`` says otherwise.
 
     By itself it does so only on processors with the dot products of AVX-512 VNNI or later.
-    Elsewhere, too, a training takes half to a third of the time; last digits differ (some 1e-4
-    of the largest value).  Where TensorFlow is imported already it is too late, and nothing is
-    changed.
+    Elsewhere, too, a training takes a third to three quarters of the time; last digits differ
+    (some 1e-4 of the largest value).  Where TensorFlow is imported already it is too late, and
+    nothing is changed.
     """
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
