@@ -47,7 +47,7 @@ def write_tensors(
     dtype : {"float64", "float32", "float16", None}
         Storage type of the arrays; None: as they are.
     compress : bool
-        Pack with gzip: 10 MB a second, for a tenth less of trained numbers.
+        Pack with gzip: 10 MB a second; trained numbers become less than a tenth smaller.
     overwrite : bool
         Replace a file that is there.
 
@@ -63,10 +63,11 @@ def write_tensors(
         file.create_dataset("facts", data=json.dumps(dict(facts)))
         group = file.create_group("tensors")
         for name, value in tensors.items():
+            value = np.asarray(value)
             is_exact = dtype == "float16" and name.endswith(EXACT_SUFFIXES)
-            kind = "float32" if is_exact else (dtype or np.asarray(value).dtype)
+            kind = "float32" if is_exact else (dtype or value.dtype)
             with np.errstate(over="ignore"):
-                stored = np.asarray(value).astype(kind, copy=False)
+                stored = value.astype(kind, copy=False)
             if not np.isfinite(stored).all():
                 raise WeightsError(
                     f"{Path(path).name}: {name} holds values that {kind} cannot. "

@@ -294,7 +294,7 @@ class OptimizerConfig:
     Attributes
     ----------
     name : {"sgd", "adamw"}
-        SGD with momentum (the paper) or AdamW.
+        SGD with momentum (the paper), or Adam: the decay of weights is part of the loss.
     momentum : float
         Of SGD.
     clip_norm : float

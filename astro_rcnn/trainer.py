@@ -188,8 +188,9 @@ def _train(run: Run, replicas: Replicas) -> None:
 
 def warn_of_precision(precision: str) -> None:
     """Say so where a precision would only cost time."""
-    is_on_processor = keras.distribution.list_devices()[0].startswith("cpu")
-    if precision == "bfloat16" and is_on_processor and lacks_bfloat16():
+    if precision != "bfloat16" or not lacks_bfloat16():
+        return
+    if keras.distribution.list_devices()[0].startswith("cpu"):
         log.warning(
             "precision bfloat16: this processor has no arithmetic in it, and a step takes several "
             "times as long. Use --set precision=float32"

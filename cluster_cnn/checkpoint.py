@@ -38,14 +38,13 @@ def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int) -> Path:
 
 
 def load_checkpoint(model: keras.Model, path: Path) -> None:
-    """Restore a compiled model.
+    """Restore a model that `compile_model` (or its like) has given an optimiser.
 
     Raises
     ------
     WeightsError
         If the checkpoint is of another network.
     """
-    model.optimizer.build(model.trainable_variables)
     tensors, _ = read_tensors(path, format=FORMAT)
     variables = _variables(model)
     fits = set(variables) == set(tensors) and all(

@@ -44,7 +44,7 @@ def main(kind: str, n: int, dataset: str, folder: str, die_after: str = "0") -> 
     config = replace(
         config,
         data=replace(config.data, batch_size=4),
-        optimizer=OptimizerConfig(name="sgd", clip_norm=0.5, warmup_steps=2),
+        optimizer=OptimizerConfig(name="sgd", clip_norm=0.5, warmup_steps=2, ema_momentum=0.9),
     )
     if kind == "data-parallel" or keras.backend.backend() == "jax":
         config = replace(config, model=undecided(config.model), targets=all_taken(config.targets))
