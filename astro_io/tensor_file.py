@@ -31,7 +31,6 @@ def write_tensors(
     format: str,
     facts: Mapping[str, Any],
     dtype: str | None = "float32",
-    compress: bool = True,
     overwrite: bool = False,
 ) -> None:
     """Write arrays and facts, all or nothing.
@@ -44,10 +43,9 @@ def write_tensors(
         Name and version of the layout, which `read_tensors` asks for.
     facts : mapping
         Plain JSON values.
-    dtype : {"float64", "float32", "float16", None}
-        Storage type of the arrays; None: as they are.
-    compress : bool
-        Pack with gzip: 10 MB a second; trained numbers become less than a tenth smaller.
+    dtype : {"float32", "float16", None}
+        Storage type of the arrays, which are packed with gzip. None: as they are and not packed,
+        for the files of a run: 10 MB are packed in a second, and become less than a tenth smaller.
     overwrite : bool
         Replace a file that is there.
 
@@ -73,7 +71,7 @@ def write_tensors(
                     f"{Path(path).name}: {name} holds values that {kind} cannot. "
                     "The training has gone wrong, or needs float32."
                 )
-            is_packed = compress and stored.ndim > 0
+            is_packed = dtype is not None and stored.ndim > 0
             packed = {"compression": "gzip", "shuffle": True} if is_packed else {}
             group.create_dataset(name, data=stored, **packed)
 

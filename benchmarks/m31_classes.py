@@ -20,6 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from astropy import units
+from astropy.coordinates import SkyCoord, search_around_sky
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from astro_io.cluster_set import ClusterSetWriter
 
@@ -29,18 +33,31 @@ N_FOLDS = 5
 ASKED = 0.85
 RANDOM_FOREST = 0.77
 ORIENTATIONS = 8
+SAME_OBJECT_ARCSEC = 12.0
+"""Half a stamp: what lies nearer is in the other's stamp, whatever its name."""
 
 
-def split_folds(object_ids: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> np.ndarray:
+def group_objects(ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
+    """Return the number of the object of each stamp: neighbours on the sky are one.
+
+    Some objects are in the set under two names. Positions in degrees, shape (N,).
+    """
+    places = SkyCoord(ra, dec, unit=units.deg)
+    near = search_around_sky(places, places, SAME_OBJECT_ARCSEC * units.arcsec)[:2]
+    pairs = coo_array((np.ones(len(near[0])), near), shape=(len(places), len(places)))
+    return connected_components(pairs, directed=False)[1]
+
+
+def split_folds(objects: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Return the fold of each stamp: all stamps of an object in one, labels spread evenly."""
     rng = np.random.default_rng(seed)
-    names, first = np.unique(object_ids, return_index=True)
+    names, first = np.unique(objects, return_index=True)
     fold_of = {}
     for label in np.unique(labels):
         own = names[labels[first] == label]
         for place, name in enumerate(rng.permutation(own)):
             fold_of[name] = place % N_FOLDS
-    return np.array([fold_of[name] for name in object_ids])
+    return np.array([fold_of[name] for name in objects])
 
 
 def bin_stamps(images: np.ndarray) -> np.ndarray:
@@ -120,17 +137,19 @@ def classify_fold(
 
 
 def confusion_of(classes: np.ndarray, p_cluster: np.ndarray) -> np.ndarray:
-    """Return counts, truth in rows (cluster, galaxy), prediction in columns."""
+    """Return counts, truth in rows (cluster, galaxy), answers in columns (the same, none)."""
     truth = np.where(classes == CLUSTER, 0, 1)
-    said = np.where(p_cluster >= 0.5, 0, 1)
-    return np.histogram2d(truth, said, bins=(2, 2), range=((-0.5, 1.5), (-0.5, 1.5)))[0].astype(int)
+    said = np.where(np.isnan(p_cluster), 2, np.where(p_cluster >= 0.5, 0, 1))
+    counts = np.zeros((2, 3), int)
+    np.add.at(counts, (truth, said), 1)
+    return counts
 
 
 def draw_confusion(matrix: np.ndarray, path: Path) -> None:
     """Write the confusion matrix as a picture."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.6, 3.2), layout="constrained")
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
     axis = figure.subplots()
     share = matrix / matrix.sum(axis=1, keepdims=True)
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -138,10 +157,10 @@ def draw_confusion(matrix: np.ndarray, path: Path) -> None:
         colour = "white" if share[row, column] > 0.5 else "black"
         text = f"{100 * share[row, column]:.1f} %\n{count}"
         axis.text(column, row, text, ha="center", va="center", color=colour)
-    names = ("cluster", "galaxy")
-    axis.set(xticks=(0, 1), yticks=(0, 1), xlabel="network", ylabel="catalogue")
+    names = ("cluster", "galaxy", "no answer")
+    axis.set(xticks=range(3), yticks=range(2), xlabel="network", ylabel="catalogue")
     axis.set_xticklabels(names)
-    axis.set_yticklabels(names)
+    axis.set_yticklabels(names[:2])
     figure.savefig(path, dpi=110)
 
 
@@ -178,15 +197,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     with np.load(options.data, allow_pickle=False) as data:
         images, names = data["images"], data["object_id"]
         classes = np.where(data["label"] == 1, CLUSTER, GALAXY)
-    stamps, folds = bin_stamps(images), split_folds(names, classes, seed=options.seed)
+        objects = group_objects(data["ra"], data["dec"])
+    stamps, folds = bin_stamps(images), split_folds(objects, classes, seed=options.seed)
     p_cluster = np.full(len(stamps), np.nan)
     for fold in range(N_FOLDS):
         output = options.output / f"fold_{fold}"
         output.mkdir(parents=True, exist_ok=True)
         is_test = folds == fold
         p_cluster[is_test] = classify_fold(output, stamps, classes, is_test, options)
-        right = (p_cluster[is_test] >= 0.5) == (classes[is_test] == CLUSTER)
-        print(f"fold {fold}: {100 * right.mean():.1f} % of {is_test.sum()}", flush=True)
+        right = np.trace(confusion_of(classes[is_test], p_cluster[is_test])) / is_test.sum()
+        print(f"fold {fold}: {100 * right:.1f} % of {is_test.sum()}", flush=True)
     matrix = confusion_of(classes, p_cluster)
     accuracy = float(np.trace(matrix) / matrix.sum())
     draw_confusion(matrix, options.output / "confusion.png")
@@ -195,13 +215,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "accuracy": accuracy,
         "confusion": matrix.tolist(),
         "worst": worst,
-        "p_cluster": p_cluster.round(4).tolist(),
+        "p_cluster": [None if np.isnan(p) else round(float(p), 4) for p in p_cluster],
         "cpu_s": round(time.process_time() - cpu),
         "wall_s": round(time.perf_counter() - start),
     }
     (options.output / "m31.json").write_text(json.dumps(facts))
     print(
-        f"{100 * accuracy:.1f} % right of {len(stamps)} stamps of {len(np.unique(names))} objects "
+        f"{100 * accuracy:.1f} % right of {len(stamps)} stamps of {objects.max() + 1} objects "
         f"(asked {100 * ASKED:.0f}, random forest on profiles {100 * RANDOM_FOREST:.0f}); "
         f"confusion {matrix.tolist()}; {facts['cpu_s']} s of processor"
     )

@@ -28,9 +28,7 @@ def save_checkpoint(model: keras.Model, folder: Path, *, epoch: int) -> Path:
     path = checkpoint_path(folder, epoch)
     tensors = {name: np.asarray(v) for name, v in _variables(model).items()}
     facts = {"epoch": epoch}
-    write_tensors(
-        path, tensors, format=FORMAT, facts=facts, dtype=None, compress=False, overwrite=True
-    )
+    write_tensors(path, tensors, format=FORMAT, facts=facts, dtype=None, overwrite=True)
     for old in list_checkpoints(folder).values():
         if old != path:
             old.unlink()

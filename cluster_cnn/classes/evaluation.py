@@ -20,12 +20,18 @@ from cluster_cnn.classes.calibration import mean_probabilities
 from cluster_cnn.classes.config import ClassModelConfig
 from cluster_cnn.classes.data import label_index, read_distances
 from cluster_cnn.classes.predictor import ClassEstimates, ClassPredictor
-from cluster_cnn.classes.scores import class_scores, spread_of_runs
+from cluster_cnn.classes.scores import (
+    class_scores,
+    confusion_matrix,
+    row_shares,
+    spread_of_runs,
+)
 from cluster_cnn.classes.weights_file import HELD_OUT_SHARE, N_STAMPS
 from cluster_cnn.data import StampSource, split_rows
 
 METRICS_FILE, PREDICTIONS_FILE = "metrics.json", "predictions.npz"
 CONFUSION_FILE, ENTROPY_FILE, ABLATION_FILE = "confusion.png", "entropy.png", "ablation.png"
+TRAININGS_FILE = "confusion_trainings.png"
 
 HUMAN = "class_human"
 SNR_EDGES = (0.0, 50.0, 100.0, 300.0, np.inf)
@@ -130,7 +136,11 @@ def evaluate_classes(
     }
     if HUMAN in source_columns(source):
         human = source.column(HUMAN)[rows]
-        metrics["human_labels"] = {"accuracy": float(100 * (human == truth).mean())}
+        shares = np.diag(row_shares(confusion_matrix(truth, human, ids)))
+        metrics["human_labels"] = {
+            "accuracy": float(100 * (human == truth).mean()),
+            "per_class": {str(i): float(share) for i, share in zip(ids, shares, strict=True)},
+        }
     if has_baseline:
         learnt = np.setdiff1d(np.arange(len(source)), held) if is_held_out else None
         metrics["baseline"] = _score_baselines(source, rows, learnt, config, baseline_training)
@@ -282,6 +292,8 @@ def scorecard(metrics: dict[str, Any]) -> str:
     lines.append(["ensemble", *_row(scores, names)])
     label = f"one training ({members['n_runs']})"
     lines.append([label, *(f"{mean:.1f} ± {deviation:.1f}" for mean, deviation in single)])
+    if human := metrics.get("human_labels"):
+        lines.append(["human-like labels", *_row(human, names)])
     for label, title in baseline.TITLES.items():
         if part := metrics.get("baseline", {}).get(label):
             lines.append([title, *_row(part, names)])
@@ -350,7 +362,20 @@ def _write(
         )
     scores = metrics["classes"]
     title = f"{scores['accuracy']:.1f} % of {scores['n']}"
-    figures.draw_confusion(output / CONFUSION_FILE, scores["confusion"], ids, title)
+    counts = [[f"({n})" for n in row] for row in scores["confusion"]]
+    percent = scores["confusion_percent"]
+    figures.draw_confusion(output / CONFUSION_FILE, percent, counts, ids, title)
+    if metrics["members"]["n_runs"] > 1:
+        _draw_trainings(output / TRAININGS_FILE, metrics["members"], ids)
     figures.draw_entropy(output / ENTROPY_FILE, truth, estimates.chosen, estimates.entropy, ids)
     if "ablation" in metrics:
         figures.draw_ablation(output / ABLATION_FILE, metrics["ablation"])
+
+
+def _draw_trainings(path: Path, members: Mapping[str, Any], ids: Sequence[int]) -> None:
+    """Draw mean and deviation of the confusion matrices of several trainings."""
+    mean, deviation = np.moveaxis(np.array(members["confusion_percent"]), -1, 0)
+    below = [[f"± {value:.1f}" for value in row] for row in deviation]
+    overall = "{:.1f} ± {:.1f} %".format(*members["accuracy"])
+    title = f"{members['n_runs']} trainings: {overall}"
+    figures.draw_confusion(path, mean, below, ids, title)

@@ -15,23 +15,37 @@ _STRETCH_SIGMA = 2.0
 _MAD_TO_SIGMA = 1.4826
 
 
-def draw_confusion(path: Path, matrix: np.ndarray, class_ids: Sequence[int], title: str) -> None:
-    """Draw a confusion matrix of counts, rows (truth) in per cent."""
-    matrix = np.asarray(matrix)
-    total = np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+def draw_confusion(
+    path: Path,
+    percent: np.ndarray,
+    below: np.ndarray,
+    class_ids: Sequence[int],
+    title: str,
+) -> None:
+    """Draw a confusion matrix, rows (truth) in per cent, as figure 4 of Wei et al.
+
+    Parameters
+    ----------
+    path : Path
+    percent : ndarray of float, shape (C, C)
+    below : ndarray of str, shape (C, C)
+        Second line of each cell: a count, or a deviation.
+    class_ids : sequence of int
+    title : str
+    """
+    percent = np.asarray(percent, float)
     figure = _figure(4.2, 3.9)
     axis = figure.subplots()
-    axis.imshow(matrix / total, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(matrix):
-        share = count / total[row, 0]
+    axis.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), share in np.ndenumerate(percent):
         axis.text(
             column,
             row,
-            f"{100 * share:.1f}\n({count})",
+            f"{share:.1f}\n{below[row][column]}",
             ha="center",
             va="center",
             fontsize=8,
-            color="white" if share > 0.5 else "black",
+            color="white" if share > 50 else "black",
         )
     names = [f"class {i}" for i in class_ids]
     places = range(len(names))

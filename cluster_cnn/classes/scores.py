@@ -131,8 +131,8 @@ def spread_of_runs(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``accuracy`` and ``per_class`` as ``[mean, standard deviation]``, per cent; the deviation
-        is that of a sample (0 for one run).
+        ``accuracy``, ``per_class`` and each cell of ``confusion_percent`` as
+        ``[mean, standard deviation]``, per cent; the deviation is that of a sample (0 for one run).
     """
 
     def pair(values: Sequence[float]) -> list[float]:
@@ -145,6 +145,10 @@ def spread_of_runs(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "per_class": {
             name: pair([run["per_class"][name] for run in runs]) for name in runs[0]["per_class"]
         },
+        "confusion_percent": [
+            [pair(cell) for cell in zip(*rows, strict=True)]
+            for rows in zip(*(run["confusion_percent"] for run in runs), strict=True)
+        ],
     }
 
 

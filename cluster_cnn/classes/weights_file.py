@@ -109,7 +109,7 @@ def read_class_weights(path: str | Path) -> ClassWeights:
 
 def save_member(path: Path, tensors: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
     """Write one finished member of a run, in full precision."""
-    write_tensors(path, tensors, format=MEMBER_FORMAT, facts=facts, overwrite=True)
+    write_tensors(path, tensors, format=MEMBER_FORMAT, facts=facts, dtype=None, overwrite=True)
 
 
 def read_member(path: Path) -> tuple[Tensors, dict[str, Any]]:

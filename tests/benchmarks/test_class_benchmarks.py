@@ -23,14 +23,22 @@ def test_folds_keep_objects_together_and_spread_labels():
         assert (labels[folds == fold] == 4).sum() == 6
 
 
+def test_one_object_under_two_names_is_one():
+    """Of the first four each is within 12" of the next."""
+    ra = 10.0 + np.array([0.0, 1.1, 10.0, 19.9, 40.0]) / 3600
+    objects = m31_classes.group_objects(ra, np.zeros(5))
+    assert len(np.unique(objects)) == 2 and len(np.unique(objects[:4])) == 1
+
+
 def test_binning_averages_squares_of_pixels():
     images = np.array([[[0, 2, 9, 9], [4, 6, 9, 9]]], np.uint8)
     np.testing.assert_allclose(m31_classes.bin_stamps(images)[0, :, :, 0], [[3, 9]])
 
 
 def test_confusion_by_hand():
-    matrix = m31_classes.confusion_of(np.array([1, 1, 4, 4]), np.array([0.9, 0.1, 0.2, 0.5]))
-    assert matrix.tolist() == [[1, 1], [1, 1]]
+    classes, p = np.array([1, 1, 4, 4, 4]), np.array([0.9, 0.1, 0.2, 0.5, np.nan])
+    matrix = m31_classes.confusion_of(classes, p)
+    assert matrix.tolist() == [[1, 1, 0], [1, 1, 1]], "no answer is no right answer"
 
 
 def test_worst_mistakes_are_the_surest(tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch_referee
 from class_stamps import tiny_model, tiny_run, write_set
@@ -70,8 +68,8 @@ def test_two_copies_agree_with_the_referee_on_stamps_of_five_bands(rng):
 
 
 def test_published_weights_fill_both_copies_before_the_training(tmp_path, monkeypatch):
-    """A learning rate of nearly nothing leaves them as they are in the file."""
-    monkeypatch.setattr("cluster_cnn.training_run.save_checkpoint", lambda *_, **__: None)  # 270 MB
+    """Nothing is trained here: they are in the network as they are in the file."""
+    monkeypatch.setattr("keras.Model.fit", lambda *_, **__: None)
     model = tiny_model(**PAPER, crop_size=24, image_size=32, has_distance=False)
     state = state_of(build_class_model(model), COPIES[0], seed=3)
     published = torch_referee.save_zip(tmp_path / "resnet18.pth", state)
@@ -83,11 +81,8 @@ def test_published_weights_fill_both_copies_before_the_training(tmp_path, monkey
         model=model,
         torch_weights=str(published),
     )
-    optimizer = replace(config.optimizer, learning_rate=1e-12, weight_decay=0.0)
     run = tmp_path / "run"
-    train_classes(
-        replace(config, optimizer=optimizer), run, resume=False, overwrite=False, verbose=0
-    )
+    train_classes(config, run, resume=False, overwrite=False, verbose=0)
     tensors, _ = read_member(run / "member_0" / "member.h5")
     for prefix in COPIES:
         for ours, theirs in (("layer2.0.conv1/kernel", "layer2.0.conv1.weight"),

@@ -45,8 +45,13 @@ def test_calibration_error_of_honest_and_of_boastful_answers(rng):
 
 def test_spread_of_runs_is_that_of_a_sample():
     """90 and 94: mean 92, deviation sqrt(8) = 2.83."""
-    runs = [{"accuracy": a, "per_class": {"1": a}} for a in (90.0, 94.0)]
+    runs = [
+        {"accuracy": a, "per_class": {"1": a}, "confusion_percent": [[a, 100 - a], [3.0, 97.0]]}
+        for a in (90.0, 94.0)
+    ]
     spread = spread_of_runs(runs)
     assert spread["accuracy"] == pytest.approx([92.0, 8**0.5])
     assert spread["n_runs"] == 2
+    assert spread["confusion_percent"][0][1] == pytest.approx([8.0, 8**0.5])
+    assert spread["confusion_percent"][1] == [[3.0, 0.0], [97.0, 0.0]]
     assert spread_of_runs(runs[:1])["accuracy"] == [90.0, 0.0]

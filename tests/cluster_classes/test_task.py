@@ -192,7 +192,9 @@ def test_evaluation_writes_scores_and_figures(weights, tmp_path):
     assert metrics["classes"]["n"] == 50
     assert metrics["scores"]["accuracy"] == round(metrics["classes"]["accuracy"], 1)
     assert set(metrics["ablation"]) == {"all bands", "F555W", "F814W"}
-    assert 0 < metrics["human_labels"]["accuracy"] < 100
+    human = metrics["human_labels"]
+    assert 0 < human["accuracy"] < 100
+    assert f"| human-like labels | {human['accuracy']:.1f} | {human['per_class']['1']:.1f}" in table
     assert metrics["members"]["n_runs"] == 1
     assert metrics["members"]["accuracy"][0] == pytest.approx(metrics["classes"]["accuracy"])
     assert "without F814W" in table and "photometry, three apertures" in table

@@ -7,27 +7,22 @@ from functools import partial
 
 import numpy as np
 import pytest
-from cluster_stamps import tiny_run, write_set
+from cluster_stamps import write_set
 
 from astro_io.catalog import read_catalog
 from cluster_cnn.evaluate import main
 from cluster_cnn.photometry_baseline import BaselineSettings
 from cluster_cnn.scorecard import scorecard
-from cluster_cnn.trainer import train
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory):
-    """Weights of a short training, scored on another set."""
+def scored(sets, run, tmp_path_factory):
+    """Weights scored on a set that they have not seen."""
     pytest.importorskip("sklearn")
     folder = tmp_path_factory.mktemp("evaluate")
     quick = partial(BaselineSettings, max_iter=40)
-    training, test = (
-        write_set(folder / "a.h5", 1000, seed=1),
-        write_set(folder / "b.h5", 400, seed=2),
-    )
-    config = tiny_run(training, epochs=1, steps_per_epoch=150)
-    weights = train(config, folder / "run", resume=False, overwrite=False, verbose=0)
+    training, weights = sets[0], run / "tiny.weights.h5"
+    test = write_set(folder / "test.h5", 400, seed=4)
     output = folder / "scores"
     line = ["--weights", str(weights), "--dataset", str(test), "--output", str(output), "-q"]
     with pytest.MonkeyPatch.context() as patch:
@@ -53,7 +48,7 @@ def test_scores_say_what_the_estimates_table_says(scored):
 def test_the_baseline_is_scored_on_the_same_stamps(scored):
     _, _, metrics = scored
     baseline = metrics["baseline"]
-    assert baseline["trained_on"] == ["a.h5"]
+    assert baseline["trained_on"] == ["train.h5"]
     for label in ("integrated", "apertures"):
         theirs = baseline[label]["log_mass"]
         assert theirs["n"] == 320 and theirs["scatter"] < 0.3

@@ -6,21 +6,17 @@ import numpy as np
 import pytest
 from astropy.table import Table
 from cluster_mosaics import write_plane
-from cluster_stamps import SIZE, make_stamps, tiny_run, write_set
+from cluster_stamps import SIZE, make_stamps
 
 from astro_io.catalog import read_catalog
 from cluster_cnn.flags import CandidateFlag
 from cluster_cnn.predict import main
 from cluster_cnn.predictor import Predictor
-from cluster_cnn.trainer import train
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Weights of a few steps: their answers mean nothing."""
-    folder = tmp_path_factory.mktemp("predict")
-    config = tiny_run(write_set(folder / "train.h5", 300, seed=1), epochs=1, steps_per_epoch=8)
-    return train(config, folder / "run", resume=False, overwrite=False, verbose=0)
+@pytest.fixture
+def weights(run):
+    return run / "tiny.weights.h5"
 
 
 @pytest.fixture

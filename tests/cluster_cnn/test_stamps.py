@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +12,10 @@ from astropy.wcs import WCS
 
 from astro_io.cluster_set import ClusterSetReader, ClusterSetWriter
 from astro_io.legus import read_legus
+from benchmarks import wei_et_al
 from cluster_cnn import evaluate, predict, stamps, train
 from cluster_cnn.flags import CandidateFlag
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 BANDS = ("F275W", "F336W", "F438W", "F555W", "F814W")
 STEP, N_SIDE, SIZE = 40, 10, 32
 
@@ -124,12 +123,18 @@ def two_fields(sky, tmp_path_factory):
 def test_wei_et_al_from_two_fields_to_scores_of_the_fifth_set_aside(
     two_fields, tmp_path, capsys, monkeypatch
 ):
-    """The three commands of docs/classes.md, with few and small steps."""
+    """The one command of docs/classes.md, with few and small steps; then its three apart."""
     monkeypatch.setattr("cluster_cnn.training_run.save_checkpoint", lambda *_, **__: None)
     mosaics, tables, planes, classes = two_fields
-    dataset = tmp_path / "legus.h5"
+    output = tmp_path / "wei"
     line = [*mosaics, "--catalog", *tables, "--distance-kpc", "9900", "18000"]
-    assert stamps.main([*line, "--output", str(dataset), "-q"]) == 0
+    line += ["--networks", "resnet18", "--output", str(output)]
+    for setting in ("members=1", "epochs=1", "steps_per_epoch=1", "model.image_size=32"):
+        line += ["--set", setting]
+    assert wei_et_al.main(line) == 0
+    printed = capsys.readouterr().out
+    assert "| resnet18, the paper | 76.0 ± 4.2 |" in printed
+    dataset, run = output / "legus.h5", output / "runs" / "resnet18"
     with ClusterSetReader(dataset) as reader:
         assert len(reader) == 200 and reader.attributes["zeropoint_mag"] == [26.0] * 5
         field, rows = reader.column("field"), reader.column("row")
@@ -140,16 +145,7 @@ def test_wei_et_al_from_two_fields_to_scores_of_the_fifth_set_aside(
     # Object 45 stands at y = 200, x = 240: 64 px are 169 to 232, 209 to 272. Its unit is a tenth.
     middle = planes["F435W"][169:233, 209:273]
     np.testing.assert_allclose(stamp[..., 2], middle / 10, rtol=1e-5, atol=1e-6)
-    run = tmp_path / "run"
-    small = ["members=1", "epochs=1", "steps_per_epoch=1", "model.image_size=32"]
-    line = [str(CONFIGS / "classes_wei_resnet18.toml"), "--output", str(run), "-q"]
-    for setting in (*small, f"data.training={dataset}"):
-        line += ["--set", setting]
-    assert train.main(line) == 0
-    scores = tmp_path / "scores"
-    line = ["--weights", str(run), "--output", str(scores), "-q", "--held-out", "--dataset"]
-    assert evaluate.main([*line, str(dataset), "--ablation"]) == 0
-    metrics = json.loads((scores / "metrics.json").read_text())
+    metrics = json.loads((output / "scores" / "resnet18" / "metrics.json").read_text())
     assert metrics["classes"]["n"] == 40 and metrics["held_out"]
     assert set(metrics["ablation"]) == {"all bands", *BANDS}
     # The baseline learns from the other four fifths, as the network did.
@@ -158,12 +154,23 @@ def test_wei_et_al_from_two_fields_to_scores_of_the_fifth_set_aside(
     # Scored on the very stamps that validated the training.
     validation = json.loads((run / "validation.json").read_text())["accuracy_of_members"]
     assert metrics["members"]["accuracy"][0] == pytest.approx(100 * validation[0])
-    capsys.readouterr()
+    assert wei_et_al.main(line) == 0, "all is there: the table alone"
+    assert capsys.readouterr().out in printed
     other = write_few(tmp_path / "other.h5", dataset)
-    assert evaluate.main([*line, str(other), "--overwrite"]) == 2
+    line = ["--weights", str(run), "--output", str(tmp_path / "scores"), "-q", "--held-out"]
+    assert evaluate.main([*line, "--dataset", str(other)]) == 2
     assert "expected the training set, legus.h5 of 200 stamps; found other.h5 of 50" in (
         capsys.readouterr().err
     )
+
+
+def test_published_weights_are_asked_for_before_the_work_begins(tmp_path):
+    (tmp_path / "resnet18-f37072fd.pth").touch()
+    assert wei_et_al.find_published(tmp_path, "resnet18").name == "resnet18-f37072fd.pth"
+    line = ["no.fits", "--catalog", "no.tab", "--output", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match=r"expected one file vgg19_bn-\*\.pth .*; found 0"):
+        wei_et_al.main([*line, "--imagenet", str(tmp_path)])
+    assert wei_et_al.main(line) == 2, "the exit code of the step that failed"
 
 
 def write_few(path, dataset):

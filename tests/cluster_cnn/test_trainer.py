@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cluster_stamps import make_stamps, tiny_model, tiny_run, write_set
+from cluster_stamps import make_stamps, tiny_model, tiny_run
 
 from astro_io.config import load_config
 from astro_io.errors import ConfigError, DatasetError, OutputExistsError
@@ -19,26 +19,6 @@ from cluster_cnn.config import DataConfig, TrainConfig
 from cluster_cnn.predictor import Predictor
 from cluster_cnn.trainer import RunRecorder, train
 from cluster_cnn.weights_file import read_weights
-
-
-@pytest.fixture(scope="module")
-def sets(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sets")
-    return write_set(folder / "train.h5", 1200, seed=1), write_set(folder / "val.h5", 300, seed=2)
-
-
-@pytest.fixture(scope="module")
-def run(sets, tmp_path_factory):
-    """A finished run of two epochs, each over the set three times."""
-    output = tmp_path_factory.mktemp("runs") / "tiny"
-    train(
-        tiny_run(*sets, epochs=2, steps_per_epoch=114),
-        output,
-        resume=False,
-        overwrite=False,
-        verbose=0,
-    )
-    return output
 
 
 @pytest.mark.backend
