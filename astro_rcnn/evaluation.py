@@ -78,6 +78,7 @@ class _Tally:
     """Scores of one finder, the network or SEP, image by image."""
 
     operating_score: float
+    coco: CocoCollector | None = None
     images: list[ScoredImage] = field(default_factory=list)
     truth: list[Columns] = field(default_factory=list)
     found: list[Columns] = field(default_factory=list)
@@ -98,6 +99,8 @@ class _Tally:
         for rows, kept in ((score.truth, self.truth), (score.found, self.found)):
             n_rows = len(rows["class_id"])
             kept.append({"scene": np.full(n_rows, scene_index, np.int32), **rows})
+        if self.coco is not None:
+            _add_coco(self.coco, truth, detections)
         return score
 
     def summarise(self, band: str) -> Summary:
@@ -109,6 +112,12 @@ class _Tally:
             band=band,
             operating_score=self.operating_score,
         )
+
+    def metrics(self, summary: Summary) -> dict[str, Any]:
+        """Return the scores of a summary, with those of COCO where they were asked for."""
+        if self.coco is None:
+            return dict(summary.metrics)
+        return {**summary.metrics, "coco": coco_scores(self.coco, CLASS_NAMES)}
 
     @property
     def seconds_per_image(self) -> float:
@@ -125,7 +134,7 @@ class SceneScorer:
         Takes a SkyImage, returns Detections in its pixels.
     settings : ScoringSettings, optional
     with_coco : bool
-        Score the COCO way too.
+        Score the COCO way too, SEP as well.
     sep : SepSettings, optional
         Run SEP with these settings on the same images; None leaves it out.
     """
@@ -140,10 +149,13 @@ class SceneScorer:
     ) -> None:
         self._detect = detect
         self._settings = settings or ScoringSettings()
-        self._coco = CocoCollector() if with_coco else None
         self._sep_settings = sep
-        self._ours = _Tally(self._settings.operating_score)
-        self._sep, self._sep_isophote = _Tally(0.0), _Tally(0.0)
+
+        def tally(operating_score: float) -> _Tally:
+            return _Tally(operating_score, CocoCollector() if with_coco else None)
+
+        self._ours = tally(self._settings.operating_score)
+        self._sep, self._sep_isophote = tally(0.0), tally(0.0)
         self._band = ""
 
     def add(self, scene: Scene) -> ScoredScene:
@@ -169,8 +181,6 @@ class SceneScorer:
                 f"{', '.join(detections.class_names)}. Use weights for these classes (--weights)."
             )
         score = self._ours.add(scene.index, truth, detections)
-        if self._coco is not None:
-            _add_coco(self._coco, truth, detections)
         if self._sep_settings is not None:
             self._add_sep(scene, truth)
         logger.debug("%s: %d true, %d detected", scene.name, len(truth.masks), len(detections))
@@ -201,14 +211,12 @@ class SceneScorer:
         if not self._ours.images:
             raise DatasetError("nothing to evaluate: the data set has no scene. Make some first.")
         ours, sep = self._ours.summarise(self._band), None
-        metrics = dict(ours.metrics)
-        if self._coco is not None:
-            metrics["coco"] = coco_scores(self._coco, CLASS_NAMES)
+        metrics = self._ours.metrics(ours)
         if self._sep_settings is not None:
             sep = self._sep_isophote.summarise(self._band)
             metrics["sep"] = {
-                **self._sep.summarise(self._band).metrics,
-                "isophote": sep.metrics,
+                **self._sep.metrics(self._sep.summarise(self._band)),
+                "isophote": self._sep_isophote.metrics(sep),
                 "settings": dict(vars(self._sep_settings)),
                 "seconds_per_image": self._sep.seconds_per_image,
             }

@@ -76,6 +76,8 @@ def test_sep_is_scored_on_the_same_images(perfect):
     assert sep["completeness"]["position"]["all"] == 100
     assert sep["isophote"]["deblending"]["isolated"]["mean_iou"] > 0.7
     assert sep["settings"]["threshold_sigma"] == 1.5
+    assert set(sep["coco"]) == set(perfect["coco"]) and set(sep) >= set(sep["isophote"])
+    assert 0 < sep["coco"]["all"]["AP50"] < sep["isophote"]["coco"]["all"]["AP50"]
 
 
 def test_classes_swapped(scenes):
