@@ -22,6 +22,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from steps import StepFailed, check
+
 from cluster_cnn import evaluate, stamps, train
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -30,10 +32,6 @@ PAPER = {
     "vgg19_bn": "70.9 ± 6.2 | 63.8 ± 4.8 | 59.8 ± 7.5 | 69.1 ± 6.8",
 }
 """Classes 1 to 4 of held-out LEGUS objects, per cent: their figure 4."""
-
-
-class StepFailed(Exception):
-    """A command ended with an error, which it has told; its exit code is the argument."""
 
 
 def cut_stamps(args: argparse.Namespace, dataset: Path) -> None:
@@ -45,7 +43,7 @@ def cut_stamps(args: argparse.Namespace, dataset: Path) -> None:
         line += ["--distance-kpc", *args.distance_kpc]
     if args.pixel_scale:
         line += ["--pixel-scale", args.pixel_scale]
-    _check(stamps.main(line))
+    check(stamps.main(line))
 
 
 def train_network(args: argparse.Namespace, name: str, dataset: Path) -> Path:
@@ -58,7 +56,7 @@ def train_network(args: argparse.Namespace, name: str, dataset: Path) -> Path:
     if args.imagenet:
         settings.append(f"torch_weights={find_published(args.imagenet, name)}")
     line += [word for setting in settings for word in ("--set", setting)]
-    _check(train.main([*line, *(["--resume"] if output.exists() else [])]))
+    check(train.main([*line, *(["--resume"] if output.exists() else [])]))
     return output
 
 
@@ -78,7 +76,7 @@ def score_network(args: argparse.Namespace, name: str, run: Path, dataset: Path)
     output = args.output / "scores" / name
     if not (output / "metrics.json").exists():
         line = ["--weights", str(run), "--dataset", str(dataset), "--output", str(output)]
-        _check(evaluate.main([*line, "--held-out", "--ablation"]))
+        check(evaluate.main([*line, "--held-out", "--ablation"]))
     return json.loads((output / "metrics.json").read_text())
 
 
@@ -93,11 +91,6 @@ def table_of(scores: dict[str, dict]) -> str:
         lines.append(f"| {name}, {members['n_runs']} trainings | {' | '.join(ours)} |")
         lines.append(f"| {name}, the paper | {PAPER[name]} |")
     return "\n".join(lines)
-
-
-def _check(code: int) -> None:
-    if code:
-        raise StepFailed(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             run = train_network(args, name, dataset)
             scores[name] = score_network(args, name, run, dataset)
     except StepFailed as failure:
-        return failure.args[0]
+        return failure.code
     print(table_of(scores))
     return 0
 
