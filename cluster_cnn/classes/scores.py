@@ -38,6 +38,17 @@ def row_shares(matrix: np.ndarray) -> np.ndarray:
         return np.where(total > 0, 100.0 * matrix / total, np.nan)
 
 
+def f1_scores(matrix: np.ndarray) -> np.ndarray:
+    """Return the harmonic mean of completeness and purity of each class, per cent, shape (C,).
+
+    A network that calls everything one class has a completeness of 100 % there, and a low score.
+    NaN for a class that neither is nor is chosen.
+    """
+    total = matrix.sum(axis=1) + matrix.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(total > 0, 200.0 * np.diag(matrix) / total, np.nan)
+
+
 def class_scores(
     truth: np.ndarray, probabilities: np.ndarray, entropy: np.ndarray, class_ids: Sequence[int]
 ) -> dict[str, Any]:
@@ -55,8 +66,9 @@ def class_scores(
     Returns
     -------
     dict
-        Per cent: ``accuracy``, ``per_class`` by class, ``confusion_percent``, ``two_class``
-        (cluster against class 4, where there is one); ``confusion`` in counts; ``entropy`` (mean
+        Per cent: ``accuracy``, ``per_class`` (completeness) and ``f1`` (its harmonic mean with
+        purity) by class, ``confusion_percent``, ``two_class`` (cluster against class 4, where
+        there is one); ``confusion`` in counts; ``entropy`` (mean
         of the right, of the wrong, and by class), ``log_loss`` in nats, ``calibration_error``.
     """
     ids = np.asarray(class_ids)
@@ -69,6 +81,7 @@ def class_scores(
         "n": len(truth),
         "accuracy": _percent(right),
         "per_class": {str(i): float(shares[k, k]) for k, i in enumerate(class_ids)},
+        "f1": dict(zip(map(str, class_ids), f1_scores(matrix).tolist(), strict=True)),
         "confusion": matrix.tolist(),
         "confusion_percent": shares.round(2).tolist(),
         "entropy": {

@@ -7,6 +7,7 @@ from cluster_cnn.classes.scores import (
     calibration_error,
     class_scores,
     confusion_matrix,
+    f1_scores,
     row_shares,
     spread_of_runs,
 )
@@ -41,6 +42,12 @@ def test_calibration_error_of_honest_and_of_boastful_answers(rng):
     assert calibration_error(honest, confidence) < 0.02
     assert calibration_error(honest, np.ones(20_000)) == pytest.approx(0.25, abs=0.02)
     assert np.isnan(calibration_error(np.zeros(0, bool), np.zeros(0)))
+
+
+def test_one_class_for_everything_has_a_low_f1():
+    """Of 10 objects 4 are of class 2: purity 0.4, completeness 1; 2 x 0.4 / 1.4 = 4 / 7."""
+    matrix = np.array([[0, 6, 0], [0, 4, 0], [0, 0, 0]])
+    np.testing.assert_allclose(f1_scores(matrix), [0, 400 / 7, np.nan])
 
 
 def test_spread_of_runs_is_that_of_a_sample():
