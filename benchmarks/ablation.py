@@ -53,6 +53,7 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "masks-14": ("masks 14 x 14", ("model.mask_pool_size=7",)),
     "masks-40": ("masks 40 x 40", ("model.mask_pool_size=20",)),
+    "no-average": ("the last weights, no moving average", ("optimizer.ema_momentum=0.0",)),
 }
 """Name: what it says in the table, and the settings it changes."""
 
