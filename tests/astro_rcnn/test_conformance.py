@@ -263,7 +263,7 @@ def test_region_targets(training, inputs):
             assert differs.mean() < 0.01
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def take_step(network, weights_file, training, inputs, found):
     """Yield what trains the heads for one step. (After `found`: weights change.)
 
@@ -292,7 +292,7 @@ def take_step(network, weights_file, training, inputs, found):
         yield step
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def first_step(take_step) -> np.ndarray:
     """Return what the first step says."""
     return take_step()
