@@ -28,12 +28,13 @@ def draw_confusion(
     ----------
     path : Path
     percent : ndarray of float, shape (C, C)
+        NaN, of a class without objects, is drawn as 0.
     below : ndarray of str, shape (C, C)
         Second line of each cell: a count, or a deviation.
     class_ids : sequence of int
     title : str
     """
-    percent = np.asarray(percent, float)
+    percent = np.nan_to_num(np.asarray(percent, float))
     figure = _figure(4.2, 3.9)
     axis = figure.subplots()
     axis.imshow(percent, cmap="Blues", vmin=0, vmax=100)

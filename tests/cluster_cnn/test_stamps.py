@@ -123,7 +123,7 @@ def two_fields(sky, tmp_path_factory):
 def test_wei_et_al_from_two_fields_to_scores_of_the_fifth_set_aside(
     two_fields, tmp_path, capsys, monkeypatch
 ):
-    """The one command of docs/classes.md, with few and small steps; then its three apart."""
+    """The one command of docs/classes.md, with few and small steps."""
     monkeypatch.setattr("cluster_cnn.training_run.save_checkpoint", lambda *_, **__: None)
     mosaics, tables, planes, classes = two_fields
     output = tmp_path / "wei"
@@ -155,7 +155,8 @@ def test_wei_et_al_from_two_fields_to_scores_of_the_fifth_set_aside(
     validation = json.loads((run / "validation.json").read_text())["accuracy_of_members"]
     assert metrics["members"]["accuracy"][0] == pytest.approx(100 * validation[0])
     assert wei_et_al.main(line) == 0, "all is there: the table alone"
-    assert capsys.readouterr().out in printed
+    again = capsys.readouterr().out
+    assert "| resnet18, the paper |" in again and printed.endswith(again)
     other = write_few(tmp_path / "other.h5", dataset)
     line = ["--weights", str(run), "--output", str(tmp_path / "scores"), "-q", "--held-out"]
     assert evaluate.main([*line, "--dataset", str(other)]) == 2
