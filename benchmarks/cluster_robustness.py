@@ -7,7 +7,8 @@
 The same clusters (same seed and number) are simulated as the preset says and then with one thing
 changed (another metallicity draws other clusters); the network is told their extinction except
 where the case says so. Prints, for age, mass and size: median and scatter of the error, and of the
-shift against the plain case.
+shift against the plain case; and how many of the clusters are flagged. The last cases are clusters
+outside of what the weights were taught (extinction not told): there the flags are what counts.
 
 Tables of other stellar models are read with ``--isochrones``. In their place the built-in ones are
 also distorted, in clusters and field alike, by about as much as models of different groups differ:
@@ -103,6 +104,16 @@ DISTORTIONS: dict[str, Change] = {
 """In place of the isochrones of others."""
 
 
+OUTSIDE: dict[str, tuple[str, ...]] = {
+    "outside: 2e5 to 1e6 solar masses": ("cluster.log_mass=[5.3,6.0]",),
+    "outside: half-light radius 15-30 arcsec": ("cluster.half_light_radius_arcsec=[15,30]",),
+    "outside: extinction 3-4 mag": ("cluster.av_mag=[3,4]",),
+    "outside: at a third of the distance": ("cluster.distance_kpc=[262,262]",),
+    "outside: at three times the distance": ("cluster.distance_kpc=[2355,2355]",),
+}
+"""Clusters that the weights for M31 were not taught."""
+
+
 def cases(preset: str, isochrones: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the settings that each case changes, by its name; the plain one first."""
     low, high = load_preset(preset).field.surface_brightness_mag
@@ -158,8 +169,9 @@ def rows_of_case(
     names: Sequence[str],
     truth: Mapping[str, np.ndarray],
     plain: np.ndarray | None,
+    flagged: Sequence[np.ndarray],
 ) -> list[str]:
-    """Return the cells of a line: error of each parameter, and shift against the plain case.
+    """Return the cells of a line: error and shift of each parameter, share of each flag.
 
     Without the plain answers, where other clusters were drawn, there is no shift.
     """
@@ -174,7 +186,7 @@ def rows_of_case(
             continue
         shift = error_statistics(medians[:, p] - plain[:, p])
         row.append(f"{shift['bias']:+.3f} / {shift['scatter']:.3f}")
-    return row
+    return [*row, *(f"{100 * np.mean(flags):.0f}" for flags in flagged)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -194,9 +206,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{args.weights}, {args.n} mocks of {args.preset}, seed {args.seed}\n")
     shown = [name for name in names if name != "av"]
     head = ["", *(part for name in shown for part in (f"{name}: bias / scatter", "shift"))]
+    head += ["out of range, %", "at limit, %"]
     lines = [head, ["---"] * len(head)]
     plain, clusters = None, None
-    settings = {**cases(args.preset, args.isochrones), **dict.fromkeys(DISTORTIONS, ())}
+    settings = {**cases(args.preset, args.isochrones), **dict.fromkeys(DISTORTIONS, ()), **OUTSIDE}
     for case, changes in settings.items():
         stamps, truth = simulate_case(
             args.preset,
@@ -206,15 +219,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             seed=args.seed,
             distort=DISTORTIONS.get(case),
         )
-        told = predictor.predict(stamps, known={"av": truth["av"]}, batch_size=BATCH).medians
-        drawn = np.stack([truth[name] for name in shown])
-        if plain is None:
-            plain, clusters = told, drawn
-        is_paired = np.array_equal(drawn, clusters)
-        lines.append(rows_of_case(case, told, names, truth, plain if is_paired else None))
+        answers = {case: {} if case in OUTSIDE else {"av": truth["av"]}}
         if case == "plain":
-            free = predictor.predict(stamps, batch_size=BATCH).medians
-            lines.append(rows_of_case("extinction not told", free, names, truth, plain))
+            answers["extinction not told"] = {}
+        drawn = np.stack([truth[name] for name in shown])
+        for title, known in answers.items():
+            found = predictor.predict(stamps, known=known, batch_size=BATCH)
+            if plain is None:
+                plain, clusters = found.medians, drawn
+            paired = plain if np.array_equal(drawn, clusters) else None
+            flagged = (found.is_strange, found.is_at_limit)
+            lines.append(rows_of_case(title, found.medians, names, truth, paired, flagged))
     print("\n".join("| " + " | ".join(line) + " |" for line in lines))
     return 0
 

@@ -100,6 +100,9 @@ class ModelConfig:
         a stage is the stem alone.
     has_photometry : bool
         Give the head sums in concentric rings beside the features of the trunk.
+    profile_channels : int
+        Radial profiles of so many kinds of features, read off the finer maps of ``compact``
+        trunks, for the head; 0: none.
     wide_binning : int
         See the surroundings too: a second view of `stamp_size` pixels around the same centre,
         each the sum of so many by so many of the stamp's; 0: the stamp alone.
@@ -136,6 +139,7 @@ class ModelConfig:
     widths: tuple[int, ...] = (24, 48, 96, 128)
     blocks: tuple[int, ...] = (0, 1, 1, 1)
     has_photometry: bool = True
+    profile_channels: int = 0
     wide_binning: int = 0
     wide_widths: tuple[int, ...] = (16, 32, 64, 96)
     wide_blocks: tuple[int, ...] = (0, 1, 1, 1)
@@ -176,6 +180,7 @@ class ModelConfig:
             )
         if (
             min(self.n_components, self.head_width, self.head_layers) < 1
+            or self.profile_channels < 0
             or not 0 <= self.dropout < 1
         ):
             raise ConfigError(

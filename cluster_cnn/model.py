@@ -138,22 +138,23 @@ def _head_names(config: ModelConfig) -> list[tuple[str, str]]:
 
 
 def _trunk(stamps, config: ModelConfig, prefix: str):
-    if prefix:
-        return resnets.compact(
-            stamps, widths=config.wide_widths, blocks=config.wide_blocks, prefix=prefix
-        )
-    if config.trunk == "resnet50":
+    if config.trunk == "resnet50" and not prefix:
         return resnets.resnet50(stamps)
-    build = {"compact": resnets.compact, "paper1": resnets.paper1}[config.trunk]
-    return build(stamps, widths=config.widths, blocks=config.blocks)
+    if config.trunk == "paper1" and not prefix:
+        return resnets.paper1(stamps, widths=config.widths, blocks=config.blocks)
+    return resnets.compact(
+        stamps,
+        widths=config.wide_widths if prefix else config.widths,
+        blocks=config.wide_blocks if prefix else config.blocks,
+        profile_channels=config.profile_channels,
+        profile_units=config.head_width // 2,
+        prefix=prefix,
+    )
 
 
 def _photometry(stamps, config: ModelConfig, prefix: str):
     """Add sums in rings, through a dense layer of their own."""
     softening = config.softening if config.normalization == "asinh" else 0.0
-    x = resnets.RingPhotometry(
-        resnets.ring_edges(config.stamp_size), softening, name=f"{prefix}ring_photometry"
-    )(stamps)
-    x = layers.BatchNormalization(momentum=0.98, name=f"{prefix}photometry_bn")(x)
-    units = config.head_width // 2
-    return layers.Dense(units, activation="relu", name=f"{prefix}photometry_dense")(x)
+    return resnets.ring_features(
+        stamps, config.head_width // 2, softening=softening, name=f"{prefix}photometry"
+    )

@@ -43,11 +43,17 @@ def test_other_isochrones_are_a_case_where_files_are_given():
 
 def test_shifts_are_against_the_plain_case():
     truth = {"log_age": np.zeros(50), "log_mass": np.zeros(50)}
-    row = robustness.rows_of_case(
-        "x", np.full((50, 3), 0.3), ("log_age", "log_mass", "av"), truth, np.full((50, 3), 0.1)
-    )
-    alone = robustness.rows_of_case(
-        "x", np.full((50, 3), 0.3), ("log_age", "log_mass", "av"), truth, None
-    )
-    assert alone == ["x", *["+0.300 / 0.000", "-"] * 2]
-    assert row == ["x", *["+0.300 / 0.000", "+0.200 / 0.000"] * 2]
+    names, flags = ("log_age", "log_mass", "av"), (np.arange(50) < 5, np.zeros(50, bool))
+    found, plain = np.full((50, 3), 0.3), np.full((50, 3), 0.1)
+    row = robustness.rows_of_case("x", found, names, truth, plain, flags)
+    alone = robustness.rows_of_case("x", found, names, truth, None, flags)
+    assert alone == ["x", *["+0.300 / 0.000", "-"] * 2, "10", "0"]
+    assert row == ["x", *["+0.300 / 0.000", "+0.200 / 0.000"] * 2, "10", "0"]
+
+
+def test_what_lies_outside_can_be_simulated():
+    network = ModelConfig(bands=BANDS)
+    for name, changes in robustness.OUTSIDE.items():
+        stamps, truth = robustness.simulate_case("phat", changes, network, n=1, seed=5)
+        assert stamps.shape == (1, 80, 80, 2) and np.isfinite(stamps).all(), name
+        assert truth["snr"] > 0, name

@@ -41,7 +41,10 @@ def test_the_same_seed_gives_the_same_start_and_another_another():
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("changes", [{}, {"head_layers": 3, "dropout": 0.2}, {"head_layers": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"head_layers": 3, "dropout": 0.2}, {"head_layers": 1, "profile_channels": 4}],
+)
 def test_trunk_and_head_together_are_the_network(changes):
     config = tiny_model(**changes)
     model = build_model(config)
@@ -155,6 +158,7 @@ FINE = tuple(replace(parameter, n_bins=500) for parameter in PARAMETERS)
     ("changes", "message"),
     [
         ({"bands": ("F475W", "F475W")}, "bands must be named once"),
+        ({"profile_channels": -1}, "must be positive"),
         ({"blocks": (1,)}, "one number of blocks a stage"),
         ({"stamp_size": 3}, "too small for 2 stages"),
         ({"joint": (("log_mass",),)}, "joint must hold each of"),

@@ -69,6 +69,14 @@ def test_trunks_have_the_shapes_they_say():
     compact = keras.Model(x, resnets.compact(x, widths=(8, 12), blocks=(0, 1)))
     assert compact.output.shape == (None, 4 * 12)
     assert compact.get_layer("stage2_1_out").output.shape == (None, 20, 20, 12)
+    told = resnets.compact(
+        x, widths=(8, 12, 16), blocks=(0, 1, 1), profile_channels=5, profile_units=7, prefix="b_"
+    )
+    profiled = keras.Model(x, told)
+    assert profiled.output.shape == (None, 4 * 16 + 2 * 7)
+    # Nine rings on 40 pixels, seven on 20, of five kinds each.
+    rings = [profiled.get_layer(f"b_profile{i}_rings").output.shape[1] for i in (1, 2)]
+    assert rings == [9 * 5, 7 * 5]
     paper1 = keras.Model(x, resnets.paper1(x, widths=(8, 12), blocks=(1, 1)))
     assert paper1.output.shape == (None, 12)
     assert paper1.get_layer("stage2_1_out").output.shape == (None, 40, 40, 12)
