@@ -5,19 +5,20 @@
     python benchmarks/cluster_size_limit.py --n 400
 
 Each mock of the preset is handed to an estimator that is told more than any image says: centre,
-family and shape of the profile, age, metallicity, extinction, the mean density and colours of the
-field's stars; only mass and half-light radius are unknown (priors even in their logarithms over
-the ranges of the test set). What it sees:
+age, metallicity, extinction, the mean density and colours of the field's stars and, but for the
+last line, family and shape of the profile; mass and half-light radius are unknown (priors even in
+their logarithms over the ranges of the test set). What it sees:
 
 - *all stars*: every living star of the cluster within reach, without noise and without a field;
 - *members told*: only stars that stand out from the noise of the stamp by `STANDS_OUT` sigma;
 - *in the field*: these and the field's own, not told apart but for magnitude and colour, and the
   light of all fainter stars in rings, with photon noise, fluctuations of field and cluster, and
-  an unknown level of the background.
+  an unknown level of the background;
+- *shape unknown*: the same, over all profiles that the preset draws from.
 
 The scatter of the last is what an ideal reader of the image attains, or less than that: crowding
-of the cluster's own stars and the shape of the profile, which no image tells for free, are left
-out. Printed by S/N and size, for the stamp and for the wide view.
+of the cluster's own stars is left out, and age, metallicity and centre are told, which no image
+does. Printed by S/N and size, for the stamp and for the wide view.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import logsumexp
 
 from cluster_cnn.metrics import error_statistics
-from simulate.star_clusters.config import load_preset
+from simulate.star_clusters.config import ClusterConfig, load_preset
 from simulate.star_clusters.field_stars import FieldRecipe
 from simulate.star_clusters.imf import KroupaImf
 from simulate.star_clusters.isochrones import Isochrone
@@ -50,7 +52,9 @@ TEST_RANGE = (
 )
 STANDS_OUT = 5.0
 REACH_ARCSEC = {"stamp": 2.0, "wide view": 8.0}
-SEEN = ("all stars", "members told", "in the field")
+SEEN = ("all stars", "members told", "in the field", "in the field, shape unknown")
+N_SHAPES = 8
+"""Shapes of each family that stand for all, where the profile is unknown."""
 
 LOG_RADII = np.linspace(np.log10(0.15), 1.0, 80)
 LOG_MASSES = np.linspace(2.4, 3.6, 13)
@@ -139,19 +143,47 @@ def _field_numbers(recipe: FieldRecipe) -> tuple[np.ndarray, np.ndarray]:
     return number, flux * recipe.counts
 
 
-def ring_shares(truth: dict[str, Any], edges: np.ndarray) -> np.ndarray:
-    """Return the share of the stars in each ring for each of `LOG_RADII`, shape (R, rings)."""
+Profile = tuple[str, float, float]
+"""Family, shape (gamma of EFF, concentration of King), and how probable it is."""
+
+
+def known_profile(truth: dict[str, Any]) -> list[Profile]:
+    """Return the profile that a mock was drawn from."""
+    return [(truth["profile"], truth["shape"], 1.0)]
+
+
+def drawn_profiles(config: ClusterConfig) -> list[Profile]:
+    """Return profiles that stand for all that a preset draws from."""
+    families = (
+        ("eff", config.eff_gamma, 1.0 - config.king_fraction),
+        ("king", config.king_concentration, config.king_fraction),
+    )
+    middles = (np.arange(N_SHAPES) + 0.5) / N_SHAPES
+    return [
+        (family, low + (high - low) * middle, share / N_SHAPES)
+        for family, (low, high), share in families
+        if share > 0
+        for middle in middles
+    ]
+
+
+def ring_shares(profiles: Sequence[Profile], edges: np.ndarray) -> np.ndarray:
+    """Return the share of the stars in each ring, shape (profiles * R, rings).
+
+    One row for each of `LOG_RADII`, profile by profile.
+    """
     radii = 10.0 ** LOG_RADII[:, None]
-    if truth["profile"] == "eff":
-        gamma = truth["shape"]
-        scale = eff_scale(radii, gamma)
-        within = 1.0 - (1.0 + (edges / scale) ** 2) ** (1.0 - gamma / 2.0)
-    else:
-        tidal = 10.0 ** truth["shape"]
-        fine = np.geomspace(1e-3, tidal, 4000)
-        half = np.interp(0.5, king_share(fine, core=1.0, tidal=tidal), fine)
-        within = king_share(edges * half / radii, core=1.0, tidal=tidal)
-    return np.diff(within, axis=1)
+    within = []
+    for family, shape, _ in profiles:
+        if family == "eff":
+            scale = eff_scale(radii, shape)
+            within.append(1.0 - (1.0 + (edges / scale) ** 2) ** (1.0 - shape / 2.0))
+        else:
+            tidal = 10.0**shape
+            fine = np.geomspace(1e-3, tidal, 4000)
+            half = np.interp(0.5, king_share(fine, core=1.0, tidal=tidal), fine)
+            within.append(king_share(edges * half / radii, core=1.0, tidal=tidal))
+    return np.diff(np.concatenate(within), axis=1)
 
 
 def rings(reach: float) -> np.ndarray:
@@ -168,12 +200,31 @@ def kinds_of(flux: np.ndarray, bands: Sequence[str]) -> np.ndarray:
 
 
 def log_likelihood(
-    stars: StarList, seen: str, reach: float, bands: Sequence[str], rng: np.random.Generator
+    stars: StarList,
+    seen: str,
+    reach: float,
+    bands: Sequence[str],
+    rng: np.random.Generator,
+    profiles: Sequence[Profile],
 ) -> np.ndarray:
-    """Return the likelihood of each mass and radius, shape (M, R)."""
-    edges = rings(reach)
+    """Return the likelihood of each mass and radius, shape (M, R), over the profiles."""
+    share = ring_shares(profiles, rings(reach))
+    by_profile = _log_likelihood(stars, seen, rings(reach), share, bands, rng)
+    by_profile = by_profile.reshape(len(LOG_MASSES), len(profiles), len(LOG_RADII))
+    prior = np.log([probable for _, _, probable in profiles])
+    return logsumexp(by_profile + prior[:, None], axis=1)
+
+
+def _log_likelihood(
+    stars: StarList,
+    seen: str,
+    edges: np.ndarray,
+    share: np.ndarray,
+    bands: Sequence[str],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return the likelihood of each mass and each row of `share`, shape (M, rows)."""
     area = np.pi * np.diff(edges**2)
-    share = ring_shares(stars.truth, edges)
     mass = 10.0**LOG_MASSES
     number, flux = stars.expected
     is_out = np.ones(len(stars.flux), bool) if seen == SEEN[0] else stars.stands_out(stars.flux)
@@ -181,7 +232,7 @@ def log_likelihood(
     ring = np.searchsorted(edges, stars.radius, side="right") - 1
     is_out &= ring < N_RINGS
     counted = mass[:, None] * (number[could].sum() * share.sum(axis=1))
-    if seen != SEEN[2]:
+    if seen in SEEN[:2]:
         in_ring = np.bincount(ring[is_out], minlength=N_RINGS)
         log_share = np.log(np.maximum(share, 1e-300))
         return (in_ring.sum() * np.log(mass))[:, None] + log_share @ in_ring - counted
@@ -257,6 +308,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rng = np.random.default_rng(args.seed)
     errors: dict[tuple[str, str], list[float]] = {}
     snr, radius = [], []
+    unknown = drawn_profiles(config.cluster)
     for _ in range(args.n):
         stars = maker.draw(rng)
         true = np.log10(stars.truth["half_light_radius_arcsec"])
@@ -264,7 +316,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         radius.append(10.0**true)
         for place, reach in REACH_ARCSEC.items():
             for seen in SEEN:
-                found = median_radius(log_likelihood(stars, seen, reach, bands, rng))
+                profiles = unknown if seen == SEEN[3] else known_profile(stars.truth)
+                found = median_radius(log_likelihood(stars, seen, reach, bands, rng, profiles))
                 errors.setdefault((place, seen), []).append(found - true)
     print(f"{args.n} mocks of {args.preset}, seed {args.seed}: scatter of log radius, dex\n")
     print(table(errors, np.array(snr), np.array(radius)))

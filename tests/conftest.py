@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,38 @@ def shared_data() -> Path:
 def rng() -> np.random.Generator:
     """Return a random generator with a fixed seed."""
     return np.random.default_rng(20190806)
+
+
+@pytest.fixture(scope="module")
+def eager_steps() -> Iterator[None]:
+    """Let TensorFlow run training steps operation by operation.
+
+    For tests of what a run does with its steps: a dozen tiny ones take half the time that
+    tracing their graph does. Nothing of this on other backends.
+    """
+    with _eager_functions(True):
+        yield
+
+
+@pytest.fixture
+def graph_steps() -> Iterator[None]:
+    """Trace a test's functions to graphs, as in production, where its module runs eagerly."""
+    with _eager_functions(False):
+        yield
+
+
+@contextmanager
+def _eager_functions(is_eager: bool) -> Iterator[None]:
+    config = getattr(sys.modules.get("tensorflow"), "config", None)
+    if config is None:
+        yield
+        return
+    before = config.functions_run_eagerly()
+    config.run_functions_eagerly(is_eager)
+    try:
+        yield
+    finally:
+        config.run_functions_eagerly(before)
 
 
 def pytest_collection_finish() -> None:

@@ -18,7 +18,7 @@ from astro_rcnn.named_weights import named_variables
 from astro_rcnn.trainer import train
 from astro_rcnn.weights_file import read_weights, save_weights
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.usefixtures("eager_steps")]
 
 
 def test_the_distance_is_in_units_of_the_scatter():

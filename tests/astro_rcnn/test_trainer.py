@@ -35,7 +35,7 @@ from astro_rcnn.trainer import (
 )
 from astro_rcnn.weights_file import read_weights
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.usefixtures("eager_steps")]
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -334,6 +334,7 @@ def test_history_forgets_the_epochs_of_an_abandoned_try(tmp_path):
 # === learning ===
 
 
+@pytest.mark.usefixtures("graph_steps")
 def test_a_tiny_network_overfits_two_images(tmp_path):
     sources = [(16, 20, 1.3), (44, 18, 2.6), (30, 46, 1.5)], [(20, 40, 2.4), (46, 30, 1.4)]
     path = write_scenes(
