@@ -208,8 +208,8 @@ def log_likelihood(
     profiles: Sequence[Profile],
 ) -> np.ndarray:
     """Return the likelihood of each mass and radius, shape (M, R), over the profiles."""
-    share = ring_shares(profiles, rings(reach))
-    by_profile = _log_likelihood(stars, seen, rings(reach), share, bands, rng)
+    edges = rings(reach)
+    by_profile = _log_likelihood(stars, seen, edges, ring_shares(profiles, edges), bands, rng)
     by_profile = by_profile.reshape(len(LOG_MASSES), len(profiles), len(LOG_RADII))
     prior = np.log([probable for _, _, probable in profiles])
     return logsumexp(by_profile + prior[:, None], axis=1)

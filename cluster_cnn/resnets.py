@@ -12,7 +12,7 @@ Bialopetravicius & Narbutis 2020, A&A 633, A148 (Paper II), table 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -53,17 +53,15 @@ def compact(
 
     Returns
     -------
-    tensor of float, shape (N, 4 * widths[-1] + PROFILED_STAGES * profile_units)
+    tensor of float, shape (N, 4 * widths[-1])
         Two averages about the middle, one over all, and the largest value anywhere: the
-        brightest star tells the age.  With profiles, how many stars of which kind lie how far
-        out: that tells the size of a cluster of few stars.
+        brightest star tells the age.  Profiles add `profile_units` for each stage: how many stars
+        of which kind lie how far out tells the size of a cluster of few stars.
     """
     x = _conv(x, widths[0], 5, stride=2, name=f"{prefix}stem")
     profiles = []
     for stage, (width, n_blocks) in enumerate(zip(widths, blocks, strict=True)):
-        for block in range(n_blocks):
-            stride = 2 if block == 0 and stage > 0 else 1
-            x = basic_block(x, width, stride=stride, name=f"{prefix}stage{stage + 1}_{block + 1}")
+        x = _stage(basic_block, x, width, n_blocks, number=stage, name=f"{prefix}stage{stage + 1}")
         if profile_channels and stage < PROFILED_STAGES:
             name = f"{prefix}profile{stage + 1}"
             kinds = _conv(x, profile_channels, 1, stride=1, name=f"{name}_kinds")
@@ -78,7 +76,7 @@ def compact(
     )
 
 
-def ring_features(x, units: int, *, softening: float = 0.0, name: str = ""):
+def ring_features(x, units: int, *, softening: float = 0.0, name: str):
     """Sum a map in rings around its middle, and pass the sums through a dense layer.
 
     Parameters
@@ -107,9 +105,7 @@ def paper1(x, *, widths: Sequence[int], blocks: Sequence[int]):
     """
     x = _conv(x, widths[0], 3, stride=1, name="stem")
     for stage, (width, n_blocks) in enumerate(zip(widths, blocks, strict=True)):
-        for block in range(n_blocks):
-            stride = 2 if block == 0 and stage > 0 else 1
-            x = basic_block(x, width, stride=stride, name=f"stage{stage + 1}_{block + 1}")
+        x = _stage(basic_block, x, width, n_blocks, number=stage, name=f"stage{stage + 1}")
     return layers.GlobalAveragePooling2D(name="pooled")(x)
 
 
@@ -123,11 +119,17 @@ def resnet50(x):
     x = _conv(x, 64, 7, stride=1, name="conv1")
     x = layers.MaxPooling2D(3, strides=2, padding="same", name="max_pool")(x)
     for stage, (width, n_blocks) in enumerate(zip(PAPER2_WIDTHS, PAPER2_BLOCKS, strict=True)):
-        for block in range(n_blocks):
-            stride = 2 if block == 0 and stage > 0 else 1
-            x = bottleneck_block(x, width, stride=stride, name=f"conv{stage + 2}_{block + 1}")
+        x = _stage(bottleneck_block, x, width, n_blocks, number=stage, name=f"conv{stage + 2}")
     x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
     return layers.Dense(PAPER2_DENSE, activation="relu", name="fc1024")(x)
+
+
+def _stage(block: Callable, x, width: int, n_blocks: int, *, number: int, name: str):
+    """Put blocks one behind the other; the first of every stage but that of number 0 halves x."""
+    for place in range(n_blocks):
+        stride = 2 if place == 0 and number > 0 else 1
+        x = block(x, width, stride=stride, name=f"{name}_{place + 1}")
+    return x
 
 
 def basic_block(x, width: int, *, stride: int, name: str):
