@@ -28,6 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
     side = "side of the cut-outs in pixels (default %(default)s)"
     add("--side", type=int, default=25, metavar="PX", help=side)
     add("--epochs", type=int, default=12, help="default %(default)s")
+    begin = "weights whose second look this one begins with (default: at random)"
+    add("--begin-with", metavar="WEIGHTS", help=begin)
     least = "least probability of being a source, of the new weights (default: of the old)"
     add("--min-score", type=float, metavar="S", help=least)
     add("--name", help="of the new weights (default: of the old)")
@@ -57,6 +59,7 @@ def _main(argv: Sequence[str] | None) -> int:
         LookSettings,
         collect,
         fit_second_look,
+        second_look_of,
         with_second_look,
     )
     from astro_rcnn.weights_file import read_weights, write_tensors
@@ -67,13 +70,19 @@ def _main(argv: Sequence[str] | None) -> int:
     path = args.output / f"{name}.weights.h5"
     if path.exists() and not args.overwrite:
         raise OutputExistsError(f"{path} exists. Pass --overwrite, or choose another --output.")
+    head = None
+    if args.begin_with:
+        sizes = {"n_bands": len(settings.bands), "n_classes": settings.n_classes}
+        head = second_look_of(args.begin_with, side=args.side, **sizes)
     args.output.mkdir(parents=True, exist_ok=True)
     looks = collect(
         LookFinder(source, args.side), [open_dataset(p) for p in args.dataset], limit=args.limit
     )
     wanted = LookSettings(side=args.side, epochs=args.epochs, seed=args.seed or 0)
-    head, facts = fit_second_look(looks, wanted, output=args.output)
-    facts |= {"of": source.name, "sets": [p.name for p in args.dataset], **provenance()}
+    head, facts = fit_second_look(looks, wanted, head=head, output=args.output)
+    begun = Path(args.begin_with).name if args.begin_with else "random"
+    facts |= {"of": source.name, "began_with": begun, "sets": [p.name for p in args.dataset]}
+    facts |= provenance()
     tensors = with_second_look(tensors, head)
     settings = replace(settings, second_look_px=args.side)
     if args.min_score is not None:

@@ -13,18 +13,20 @@ import numpy as np
 from keras import ops
 
 from astro_io.cli import progress
-from astro_io.errors import DatasetError
+from astro_io.errors import DatasetError, WeightsError
 from astro_io.scene import Scene, SceneSource
+from astro_io.weights import resolve
 from astro_rcnn.completeness import distances
 from astro_rcnn.detector import Detector
 from astro_rcnn.evaluation_run import as_seen_by, in_bands
-from astro_rcnn.named_weights import named_variables
+from astro_rcnn.named_weights import assign_strictly, named_variables
 from astro_rcnn.second_look import (
     cut_outs,
     log_probabilities,
     second_look_head,
     without_second_look,
 )
+from astro_rcnn.weights_file import read_weights
 
 MATCH_PX = 2.0
 """A detection whose middle is as near as this to a true centre may be that source."""
@@ -216,7 +218,12 @@ def collect(finder: LookFinder, sets: Sequence[SceneSource], *, limit: int | Non
 
 
 def fit_second_look(
-    looks: Looks, settings: LookSettings, *, output: Path | None = None, verbose: int = 0
+    looks: Looks,
+    settings: LookSettings,
+    *,
+    head: keras.Model | None = None,
+    output: Path | None = None,
+    verbose: int = 0,
 ) -> tuple[keras.Model, dict[str, Any]]:
     """Train the head of the second look; the epoch that validates best is kept.
 
@@ -224,6 +231,8 @@ def fit_second_look(
     ----------
     looks : Looks
     settings : LookSettings
+    head : keras.Model, optional
+        To begin with, from `second_look_of`; a new one by default.
     output : Path, optional
         Folder for `HISTORY_FILE`.
     verbose : int
@@ -238,9 +247,9 @@ def fit_second_look(
         ``right_after`` (per cent in the right class), of what was set aside.
     """
     keras.utils.set_random_seed(settings.seed)
-    head = second_look_head(
-        side=settings.side, n_bands=looks.pixels.shape[-1], n_classes=looks.first.shape[1]
-    )
+    if head is None:
+        n_bands, n_classes = looks.pixels.shape[-1], looks.first.shape[1]
+        head = second_look_head(side=settings.side, n_bands=n_bands, n_classes=n_classes)
     training, aside = looks.take(~looks.is_aside), looks.take(looks.is_aside)
     batches = _LookBatches(training, settings, is_turned=True)
     validation = _LookBatches(aside, settings, is_turned=False)
@@ -271,6 +280,28 @@ def fit_second_look(
     for name, (loss, right) in (("before", before), ("after", after)):
         facts |= {f"loss_{name}": float(loss), f"right_{name}": float(100 * right)}
     return head, facts
+
+
+def second_look_of(weights: str | Path, *, side: int, n_bands: int, n_classes: int) -> keras.Model:
+    """Build a second look, parameters as of `second_look_head`, as some weights have it.
+
+    Raises
+    ------
+    WeightsError
+        If they have none, or one for other cut-outs, bands or classes.
+    """
+    path, _ = resolve(weights)
+    _, tensors, _ = read_weights(path)
+    rest = without_second_look(tensors)
+    if len(rest) == len(tensors):
+        raise WeightsError(
+            f"{path.name} has no second look to begin with. Name weights that look twice, such as "
+            "decam-grz, or begin at random."
+        )
+    head = second_look_head(side=side, n_bands=n_bands, n_classes=n_classes)
+    own = {name: value for name, value in tensors.items() if name not in rest}
+    assign_strictly(head, own, where=f"the second look of {path.name}")
+    return head
 
 
 def with_second_look(tensors: dict[str, np.ndarray], head: keras.Model) -> dict[str, np.ndarray]:

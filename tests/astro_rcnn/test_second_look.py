@@ -252,6 +252,21 @@ def test_it_is_taught_anew_in_place_of_an_older_one(refined, tmp_path):
     assert len(tensors) == len(read_weights(line[1])[1])
 
 
+def test_it_begins_with_that_of_other_weights(refined, weights, tmp_path, capsys):
+    line = [*refined[0][:-1], str(tmp_path), "--side", str(SIDE), "--epochs", "1", "-q"]
+    ours = str(refined[1] / "tiny.weights.h5")
+    assert refine.main([*line, "--begin-with", ours]) == 0
+    _, _, metadata = read_weights(tmp_path / "tiny.weights.h5")
+    _, _, before = read_weights(ours)
+    now, then = metadata["second_look"], before["second_look"]
+    assert now["loss_before"] == pytest.approx(then["loss_after"], rel=1e-3)
+    assert now["began_with"] == "tiny.weights.h5" and then["began_with"] == "random"
+    for start, message in ((str(weights), "has no second look"), (ours, "shape differs")):
+        other = [*line[:-5], "--side", "25", "--overwrite", "--begin-with", start]
+        assert refine.main(other) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_training_goes_on_from_such_weights_without_it(refined):
     report = load_into(build_model(TINY_MODEL), refined[1] / "tiny.weights.h5")
     assert report.ignored and all(name.startswith("look_") for name in report.ignored)
