@@ -14,8 +14,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from astro_io import cli
+
+if TYPE_CHECKING:
+    import keras
+
+    from astro_rcnn.config import ModelConfig
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -50,18 +56,9 @@ def _main(argv: Sequence[str] | None) -> int:
     cli.check_fractions(args, "min_score")
     from dataclasses import replace
 
-    from astro_io.dataset import open_dataset
     from astro_io.errors import OutputExistsError
-    from astro_io.provenance import provenance
     from astro_io.weights import resolve, write_record
-    from astro_rcnn.second_look_fit import (
-        LookFinder,
-        LookSettings,
-        collect,
-        fit_second_look,
-        second_look_of,
-        with_second_look,
-    )
+    from astro_rcnn.second_look_fit import with_second_look
     from astro_rcnn.weights_file import read_weights, write_tensors
 
     source, entry = resolve(str(args.weights))
@@ -70,19 +67,7 @@ def _main(argv: Sequence[str] | None) -> int:
     path = args.output / f"{name}.weights.h5"
     if path.exists() and not args.overwrite:
         raise OutputExistsError(f"{path} exists. Pass --overwrite, or choose another --output.")
-    head = None
-    if args.begin_with:
-        sizes = {"n_bands": len(settings.bands), "n_classes": settings.n_classes}
-        head = second_look_of(args.begin_with, side=args.side, **sizes)
-    args.output.mkdir(parents=True, exist_ok=True)
-    looks = collect(
-        LookFinder(source, args.side), [open_dataset(p) for p in args.dataset], limit=args.limit
-    )
-    wanted = LookSettings(side=args.side, epochs=args.epochs, seed=args.seed or 0)
-    head, facts = fit_second_look(looks, wanted, head=head, output=args.output)
-    begun = Path(args.begin_with).name if args.begin_with else "random"
-    facts |= {"of": source.name, "began_with": begun, "sets": [p.name for p in args.dataset]}
-    facts |= provenance()
+    head, facts = _learn(args, source, settings)
     tensors = with_second_look(tensors, head)
     settings = replace(settings, second_look_px=args.side)
     if args.min_score is not None:
@@ -109,6 +94,34 @@ def _main(argv: Sequence[str] | None) -> int:
         f"cross-entropy {facts['loss_before']:.4f} -> {facts['loss_after']:.4f}: {path}"
     )
     return cli.DONE
+
+
+def _learn(
+    args: argparse.Namespace, source: Path, settings: ModelConfig
+) -> tuple[keras.Model, dict[str, Any]]:
+    """Return the second look that is learnt as the arguments say, and facts about it."""
+    from astro_io.dataset import open_dataset
+    from astro_io.provenance import provenance
+    from astro_rcnn.second_look_fit import (
+        LookFinder,
+        LookSettings,
+        collect,
+        fit_second_look,
+        second_look_of,
+    )
+
+    head = None
+    if args.begin_with:
+        sizes = {"n_bands": len(settings.bands), "n_classes": settings.n_classes}
+        head = second_look_of(args.begin_with, side=args.side, **sizes)
+    sets = [open_dataset(path) for path in args.dataset]
+    args.output.mkdir(parents=True, exist_ok=True)
+    looks = collect(LookFinder(source, args.side), sets, limit=args.limit)
+    wanted = LookSettings(side=args.side, epochs=args.epochs, seed=args.seed or 0)
+    head, facts = fit_second_look(looks, wanted, head=head, output=args.output)
+    begun = Path(args.begin_with).name if args.begin_with else "random"
+    facts |= {"of": source.name, "began_with": begun, "sets": [p.name for p in args.dataset]}
+    return head, facts | provenance()
 
 
 if __name__ == "__main__":
