@@ -22,6 +22,7 @@ from astro_io.atomic import atomic_path
 from astro_io.errors import DatasetError
 from astro_io.fits_read import read_image
 from astro_io.image import SkyImage
+from astro_io.plain import plain_values
 from astro_io.scene import CLASS_NAMES, Scene, Stamp, new_truth_catalog
 from astro_io.scene_folders import (
     SceneFolderReader,
@@ -113,7 +114,9 @@ class CocoWriter(SceneFolderWriter):
             for row, box, mask in zip(scene.catalog, boxes, masks, strict=True)
             if mask.any()
         ]
-        text = json.dumps(_finite({"image": image, "annotations": annotations}), allow_nan=False)
+        text = json.dumps(
+            plain_values({"image": image, "annotations": annotations}), allow_nan=False
+        )
         (folder / _SCENE_FILE).write_text(text, encoding="utf-8")
 
     def close(self) -> None:
@@ -342,16 +345,3 @@ def _column(values: list[Any], dtype: Any) -> np.ndarray:
     whole = all(isinstance(value, int) for value in values)
     filled = [math.nan if value is None else value for value in values]
     return np.array(filled, dtype if dtype is not None else (np.int64 if whole else np.float64))
-
-
-def _finite(value: Any) -> Any:
-    """Return nested values as JSON knows them: NumPy numbers plain, NaN as null."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _finite(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

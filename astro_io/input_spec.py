@@ -95,7 +95,8 @@ def image_name(spec: str | Path) -> str:
     -------
     str
         The folder's name; the file's name without suffix; or what the names of a
-        ``band=path`` list begin with, else the name of the folder they are in.
+        ``band=path`` list begin with, else (or if they begin with the band) the name of the
+        folder they are in.
     """
     pairs = _split_pairs(spec)
     if pairs is None:
@@ -104,8 +105,12 @@ def image_name(spec: str | Path) -> str:
     paths = [_file_and_alias(path)[0].path for _, path in pairs]
     if len(paths) == 1:
         return _stem(paths[0])
-    common = _common_start([_stem(path) for path in paths]).rstrip("-_. ")
-    if common in ("", "img"):
+    stems = [_stem(path) for path in paths]
+    common = _common_start(stems).rstrip("-_. ")
+    begin_with_band = all(
+        stem.lower().startswith(band.lower()) for (band, _), stem in zip(pairs, stems, strict=True)
+    )
+    if common in ("", "img") or begin_with_band:
         return paths[0].resolve().parent.name or "image"
     return common
 

@@ -36,7 +36,7 @@ SKY_COLUMNS = (
 DUPLICATE_PX = 0.5
 """Positions closer than this are the same."""
 
-_NOT_TEXT = (".fits", ".fit", ".gz", ".fz", ".vot", ".xml", ".ecsv", ".parquet", ".h5", ".hdf5")
+_NOT_TEXT = (".fits", ".fit", ".fz", ".vot", ".xml", ".ecsv", ".parquet", ".h5", ".hdf5")
 _SHOWN = 12  # column names in a message
 
 
@@ -132,7 +132,10 @@ def candidates_of(
     else:
         chosen = _named_columns(table.colnames, columns, name)
         lowered = (chosen[0].lower(), chosen[1].lower())
-        found_sky = lowered in SKY_COLUMNS or lowered[0].startswith(("ra", "_ra"))
+        found_sky = lowered in SKY_COLUMNS or all(
+            name.lstrip("_").startswith(start)
+            for name, start in zip(lowered, ("ra", "de"), strict=True)
+        )
     sky = found_sky if is_sky is None else is_sky
     for column in chosen:
         if getattr(table[column], "ndim", 1) != 1:
@@ -220,14 +223,16 @@ def _read_table(path: Path) -> Table:
     if not path.is_file():
         raise InputNotFoundError(f"{path}: no such table of positions.")
     problem: Exception | None = None
-    is_text = path.suffix.lower() not in _NOT_TEXT
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    inner = suffixes[-2:-1] if suffixes[-1:] == [".gz"] else suffixes[-1:]
+    is_text = not set(inner) & set(_NOT_TEXT)
     for options in ({}, {"format": "ascii"})[: 2 if is_text else 1]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # odd units and the like
                 if path.suffix.lower() == ".parquet":
                     return read_parquet(path)
-                return Table.read(path, **options)
+                return _without_mark(Table.read(path, **options))
         except BackendError:
             raise
         except Exception as error:  # astropy's readers raise all kinds
@@ -236,6 +241,14 @@ def _read_table(path: Path) -> Table:
         f"{path}: expected a table that astropy reads (FITS, ECSV, CSV, VOTable, text with column "
         f"names); found {' '.join(str(problem).split())[:160]}."
     )
+
+
+def _without_mark(table: Table) -> Table:
+    """Take the byte-order mark that Excel puts before its text off the first name."""
+    for name in table.colnames[:1]:
+        if (plain := name.removeprefix("\ufeff").strip('"')) != name:
+            table.rename_column(name, plain)
+    return table
 
 
 def _find_columns(
@@ -281,8 +294,10 @@ def _numbers(column: Any, *, is_hours: bool | None) -> np.ndarray:
     numbers = np.asarray(np.ma.filled(values.astype(np.float64), np.nan), np.float64)
     unit = getattr(column, "unit", None)
     if is_hours is not None and unit is not None:
-        from astropy.units import UnitConversionError, deg
+        from astropy.units import UnitConversionError, deg, hour
 
+        if is_hours and getattr(unit, "physical_type", None) == "time":
+            return np.asarray(15.0 * unit.to(hour, numbers), np.float64)
         try:
             return np.asarray(unit.to(deg, numbers), np.float64)
         except (UnitConversionError, AttributeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,8 @@ from cluster_cnn.config import ModelConfig
 from cluster_cnn.heads import make_targets
 from cluster_cnn.joining import common_pixel_scale, common_zeropoints
 from cluster_cnn.normalise import StampScale, measure_scale, normalise_stamps
+
+log = logging.getLogger(__name__)
 
 VALIDATION_SHARE = 0.05
 """Without a validation set, every so many stamps of the training set are set aside."""
@@ -99,6 +102,38 @@ class StampSource:
         absent = [reader.attributes.get("absent_bands") or () for reader in self._sets]
         self.zeropoint_mag, self._factors = common_zeropoints(names, self.bands, points, absent)
         self.attributes = self._sets[0].attributes
+
+    def conform(
+        self, zeropoint_mag: Mapping[str, float], pixel_scale_arcsec: float, *, of: str
+    ) -> None:
+        """Bring fluxes to other zero points, those of weights or of a training set.
+
+        Parameters
+        ----------
+        zeropoint_mag : mapping of str to float
+            AB magnitude of one unit of flux, of the bands where it is known.
+        pixel_scale_arcsec : float
+            0 where not known.
+        of : str
+            Whose they are, for messages.
+
+        Raises
+        ------
+        DatasetError
+            If the pixel scale differs by more than 1 %.
+        """
+        name, own = self.paths[0].name, self.pixel_scale_arcsec
+        if own and pixel_scale_arcsec:
+            common_pixel_scale([of, name], [pixel_scale_arcsec, own])
+        known = [b for b in self.bands if b in self.zeropoint_mag and b in zeropoint_mag]
+        for band in known:
+            ratio = 10.0 ** (0.4 * (zeropoint_mag[band] - self.zeropoint_mag[band]))
+            self._factors[:, self.bands.index(band)] *= ratio
+            self.zeropoint_mag[band] = float(zeropoint_mag[band])
+        if silent := [b for b in self.bands if b in zeropoint_mag and b not in known]:
+            log.warning(
+                "%s: no zero point of %s; taken for that of %s.", name, ", ".join(silent), of
+            )
 
     @property
     def distance_kpc(self) -> tuple[float, float] | None:

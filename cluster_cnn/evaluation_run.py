@@ -15,6 +15,7 @@ from astro_io.atomic import atomic_path
 from astro_io.catalog import write_catalog
 from astro_io.cli import progress
 from astro_io.errors import OutputExistsError
+from astro_io.plain import plain_values
 from astro_io.provenance import provenance
 from cluster_cnn import evaluation, evaluation_figures, grid_map
 from cluster_cnn.data import StampSource
@@ -100,6 +101,7 @@ def evaluate(
     """
     config = predictor.config
     source = StampSource.seen_by(config, [dataset])
+    source.conform(predictor.zeropoint_mag, predictor.pixel_scale_arcsec, of=predictor.where)
     names = config.parameter_names
     truth = read_truth(source, names, settings.limit)
     log.info("%s: %d stamps, %d clusters", dataset.name, len(truth.snr), truth.is_cluster.sum())
@@ -210,6 +212,7 @@ def score_baselines(
             stamp_size=source.stamp_size,
             wide_binning=source.wide_binning,
         )
+        other.conform(source.zeropoint_mag, source.pixel_scale_arcsec, of=source.paths[0].name)
         seen = read_photometry(other, np.arange(len(other)), boosting)
         training = (seen, read_truth(other, names, None).parameters)
         other.close()
@@ -318,23 +321,10 @@ def _write(
     table["strangeness"] = estimates.distance.astype(np.float32)
     write_catalog(output / TABLE_FILE, table, overwrite=True)
     with atomic_path(output / METRICS_FILE, overwrite=True) as part:
-        part.write_text(json.dumps(_finite(metrics), indent=1), encoding="utf-8")
+        part.write_text(json.dumps(plain_values(metrics), indent=1), encoding="utf-8")
     best = known if known is not None else estimates
     evaluation_figures.draw_scatter(
         output / SCATTER_FILE, names, truth.parameters, best.medians, truth.snr
     )
     key = "parameters" if known is None else f"parameters_{KNOWN}_known"
     evaluation_figures.draw_maps(output / CELLS_FILE, metrics[key])
-
-
-def _finite(value: Any) -> Any:
-    """Return plain JSON: NaN and infinity become None."""
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _finite(value.tolist())
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

@@ -28,7 +28,7 @@ FLAG_MEANINGS: dict[CandidateFlag, str] = {
     CandidateFlag.BAD_PIXELS: "the stamp holds pixels without data: a gap, or not finite",
     CandidateFlag.MISSING_BAND: "a band has no data in the stamp; its light counts as none",
     CandidateFlag.DUPLICATE: "an earlier row has the same position",
-    CandidateFlag.OUT_OF_RANGE: "the stamp, or a known value, is unlike all in training",
+    CandidateFlag.OUT_OF_RANGE: "the stamp, or what was told of it, does not fit what was taught",
     CandidateFlag.AT_LIMIT: "a result lies at the end of the range of the training set",
     CandidateFlag.NO_RESULT: "nothing could be measured; the results are NaN",
     CandidateFlag.WIDE_PARTIAL: "the wide view reaches beyond the image, or holds gaps",

@@ -17,7 +17,8 @@ from scipy.special import logsumexp
 
 from cluster_cnn import losses
 from cluster_cnn.config import ModelConfig, ParameterConfig, bin_edges
-from cluster_cnn.posteriors import GridPosterior, MixturePosterior, Posterior
+from cluster_cnn.grid_posterior import GridPosterior
+from cluster_cnn.posteriors import MixturePosterior, Posterior
 
 CLASS_OUTPUT = "is_cluster"
 VISIBILITY_OUTPUT = "log_snr"

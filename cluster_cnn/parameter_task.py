@@ -49,7 +49,7 @@ class ParameterTask:
         self.stamp_size = predictor.stamp_size
         self.wide_binning = predictor.config.wide_binning
         self.pixel_scale_arcsec = predictor.config.pixel_scale_arcsec
-        self.zeropoint_mag = dict(predictor.metadata.get("zeropoint_mag") or {})
+        self.zeropoint_mag = predictor.zeropoint_mag
         entry = predictor.entry
         self.facts = {
             "weights": entry.name if entry else predictor.where,
@@ -97,6 +97,7 @@ class ParameterTask:
         has_data = bands_with_data(stamps[..., : len(self.bands)])
         self._seen |= has_data.any(axis=0)
         is_odd = estimates.is_strange | self.predictor.is_untaught(known)
+        is_odd |= estimates.is_contradicted
         if not self._may_lack_bands:
             is_odd |= ~has_data.all(axis=1)
         flags = np.where(is_odd, int(CandidateFlag.OUT_OF_RANGE), 0)

@@ -1,17 +1,17 @@
 """What is known of each cluster: joint distributions of its parameters, in numpy.
 
-`MixturePosterior` and `GridPosterior` answer the same questions: cumulative probabilities,
-quantiles, means, covariances (the age-extinction-mass degeneracy) and random draws.
+`MixturePosterior`, and `cluster_cnn.grid_posterior.GridPosterior`, answer the same questions:
+cumulative probabilities, quantiles, means, covariances (the age-extinction-mass degeneracy) and
+random draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-from scipy.special import logsumexp, ndtr, softmax
+from scipy.special import log_ndtr, logsumexp, ndtr, ndtri_exp, softmax
 
 _BISECTIONS = 40
 """Halvings of a parameter's range in the search for a quantile: to 1e-12 of it."""
@@ -19,12 +19,8 @@ _BISECTIONS = 40
 _LEAST_MASS = 1e-6
 """A mixture with less probability than this inside the range is not renormalised to it."""
 
-_LEAST_DRAWS = 20
-
-_PEAK_DRAWS = 400
-"""Where to begin the climb to a peak: it must hold some 1 in 400 of the probability."""
-
-_CLIMBS = 30
+_SWEEPS = 20
+"""Rounds over the parameters in the search for the nearest point of a box."""
 
 _LEAST_SHARE = 1e-9
 """A variance shrinks to no less than this share of itself when a parameter becomes known."""
@@ -54,11 +50,16 @@ class Posterior(Protocol):
         All clusters share the random numbers, so that none depends on its neighbours.
         """
 
+    def sample_within(
+        self, rng: np.random.Generator, n_draws: int, low: np.ndarray, high: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return draws (N, D, P) inside a box, however improbable, and log-weights (N, D)."""
+
     def log_density(self, values: np.ndarray) -> np.ndarray:
         """Return logarithms of the joint density, but for a constant: (N, D, P) to (N, D)."""
 
-    def climb(self, values: np.ndarray) -> np.ndarray:
-        """Return points nearer to a peak of the joint density than these, (N, P)."""
+    def climb(self, values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Return points nearer to a peak of the joint density in a box than these, (N, P)."""
 
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends of the trained range, each of shape (P,)."""
@@ -137,12 +138,54 @@ class MixturePosterior:
         draws = np.einsum("ndpq,dq->ndp", factors, rng.standard_normal((n_draws, p)))
         return draws + self.means[row, chosen]
 
+    def sample_within(
+        self, rng: np.random.Generator, n_draws: int, low: np.ndarray, high: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return draws (N, D, P) inside a box, however improbable, and log-weights (N, D).
+
+        As many of each Gaussian, one parameter after the other, each given those before it; that
+        which the box confines most comes first.
+
+        References
+        ----------
+        Geweke, Hajivassiliou and Keane; see Hajivassiliou, McFadden & Ruud 1996, J. Econom. 72, 85.
+        """
+        n, k, p = self.means.shape
+        scale = np.maximum(self._sigma, 1e-150)
+        under, over = (ndtr((side - self.means) / scale) for side in (low, high))
+        order = np.argsort(np.mean(self.weights[..., None] * (over - under), axis=(0, 1)))
+        means, scale, low, high = (v[..., order] for v in (self.means, scale, low, high))
+        shape = self.covariances[:, :, order][..., order]
+        shape = shape / (scale[..., :, None] * scale[..., None, :])
+        lower = np.linalg.cholesky(shape + _LEAST_SHARE * np.eye(p))
+        uniform = rng.random((max(1, n_draws // k), p))
+        normal = np.zeros((n, k, len(uniform), p))
+        log_weights = np.zeros((n, k, len(uniform)))
+        for i in range(p):
+            given = np.einsum("nkdq,nkq->nkd", normal[..., :i], lower[:, :, i, :i])
+            sides = (
+                ((side[i] - means[:, :, i]) / scale[:, :, i])[..., None] - given
+                for side in (low, high)
+            )
+            own = lower[:, :, i, i, None]
+            normal[..., i], log_share = _truncated_normal(
+                *(side / own for side in sides), uniform[:, i]
+            )
+            log_weights += log_share
+        draws = means[:, :, None] + scale[:, :, None] * np.einsum("nkpq,nkdq->nkdp", lower, normal)
+        with np.errstate(divide="ignore"):
+            log_weights += np.log(self.weights)[..., None]
+        draws = np.clip(draws.reshape(n, -1, p), low, high)[..., np.argsort(order)]
+        return draws, log_weights.reshape(n, -1)
+
     def log_density(self, values: np.ndarray) -> np.ndarray:
         """Return logarithms of the joint density, but for a constant: (N, D, P) to (N, D)."""
         return logsumexp(self._log_parts(values), axis=2)
 
-    def climb(self, values: np.ndarray) -> np.ndarray:
-        """Take one step of the fixed point iteration for modes of Gaussian mixtures.
+    def climb(self, values: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Take one step of the fixed point iteration for modes of Gaussian mixtures, in a box.
+
+        Where the fixed point lies outside, the highest point inside of the Gaussian around it.
 
         References
         ----------
@@ -151,7 +194,8 @@ class MixturePosterior:
         share = softmax(self._log_parts(values[:, None])[:, 0], axis=1)
         precision = np.einsum("nk,nkpq->npq", share, self._precisions)
         target = np.einsum("nk,nkpq,nkq->np", share, self._precisions, self.means)
-        return np.einsum("npq,nq->np", _inverse(precision), target)
+        top = np.einsum("npq,nq->np", _inverse(precision), target)
+        return _nearest_in_box(top, precision, low, high)
 
     def given(self, place: int, values: np.ndarray) -> MixturePosterior:
         """Return the mixtures of the other parameters where one is known.
@@ -238,224 +282,40 @@ class MixturePosterior:
         return total
 
 
-class GridPosterior:
-    """Probabilities on grids of bins; groups of parameters are independent of one another.
-
-    Parameters
-    ----------
-    grids : sequence of ndarray of float
-        For each group, shape (N, bins of its first parameter, bins of its second, ...).
-    places : sequence of sequence of int
-        For each group, the numbers of its parameters among all P.
-    edges : sequence of ndarray of float
-        For each of the P parameters, the rising edges of its bins.
-    """
-
-    def __init__(
-        self,
-        grids: Sequence[np.ndarray],
-        places: Sequence[Sequence[int]],
-        edges: Sequence[np.ndarray],
-    ) -> None:
-        self.grids, self.places, self.edges = grids, places, edges
-        self._centers = [(edge[1:] + edge[:-1]) / 2 for edge in edges]
-        marginals: list[np.ndarray] = [np.empty(0)] * len(edges)
-        for grid, group in zip(grids, places, strict=True):
-            for axis, place in enumerate(group):
-                others = tuple(a + 1 for a in range(len(group)) if a != axis)
-                marginals[place] = grid.sum(axis=others)
-        self._marginals = marginals
-        self._cumulative = [
-            np.concatenate([np.zeros((len(self), 1)), np.cumsum(m, axis=1)], axis=1)
-            for m in marginals
-        ]
-
-    def __len__(self) -> int:
-        """Return the number of clusters."""
-        return len(self.grids[0])
-
-    def cdf(self, values: np.ndarray) -> np.ndarray:
-        """Return the marginal probability below `values`, linear inside a bin."""
-        columns = []
-        for edges, cumulative, value in zip(self.edges, self._cumulative, values.T, strict=True):
-            place = (np.clip(value, edges[0], edges[-1]) - edges[0]) / (edges[1] - edges[0])
-            index = np.minimum(place.astype(int), len(edges) - 2)
-            row = np.arange(len(value))
-            left, right = cumulative[row, index], cumulative[row, index + 1]
-            columns.append(left + (right - left) * (place - index))
-        return np.stack(columns, axis=1)
-
-    def quantiles(self, levels: np.ndarray) -> np.ndarray:
-        """Return the values at `levels` of each marginal, shape (N, P, Q)."""
-        levels = np.broadcast_to(levels, (len(self.edges), np.shape(levels)[-1]))
-        result = np.empty((len(self), *levels.shape))
-        for p, (edges, cumulative) in enumerate(zip(self.edges, self._cumulative, strict=True)):
-            for q, level in enumerate(levels[p]):
-                target = np.clip(level, 0.0, 1.0) * cumulative[:, -1]
-                index = np.clip((cumulative <= target[:, None]).sum(axis=1) - 1, 0, len(edges) - 2)
-                row = np.arange(len(self))
-                left, right = cumulative[row, index], cumulative[row, index + 1]
-                share = (target - left) / np.maximum(right - left, 1e-300)
-                width = edges[index + 1] - edges[index]
-                result[:, p, q] = edges[index] + np.clip(share, 0, 1) * width
-        return result
-
-    def mean(self) -> np.ndarray:
-        """Return the means, shape (N, P)."""
-        pairs = zip(self._marginals, self._centers, strict=True)
-        return np.stack([marginal @ centers for marginal, centers in pairs], axis=1)
-
-    def covariance(self) -> np.ndarray:
-        """Return the covariances, shape (N, P, P); 0 between groups."""
-        mean, p = self.mean(), len(self.edges)
-        result = np.zeros((len(self), p, p))
-        for place, (marginal, centers) in enumerate(
-            zip(self._marginals, self._centers, strict=True)
-        ):
-            width = np.diff(self.edges[place])
-            second = marginal @ (centers**2 + width**2 / 12)
-            result[:, place, place] = second - mean[:, place] ** 2
-        for grid, group in zip(self.grids, self.places, strict=True):
-            for a in range(len(group)):
-                for b in range(a + 1, len(group)):
-                    others = tuple(c + 1 for c in range(len(group)) if c not in (a, b))
-                    pair = grid.sum(axis=others)
-                    i, j = group[a], group[b]
-                    product = np.einsum("nab,a,b->n", pair, self._centers[i], self._centers[j])
-                    result[:, i, j] = result[:, j, i] = product - mean[:, i] * mean[:, j]
-        return result
-
-    def sample(self, rng: np.random.Generator, n_draws: int) -> np.ndarray:
-        """Return draws, shape (N, n_draws, P), uniform inside each bin."""
-        draws = np.empty((len(self), n_draws, len(self.edges)))
-        for grid, group in zip(self.grids, self.places, strict=True):
-            cumulative = np.cumsum(grid.reshape(len(self), -1), axis=1)
-            levels, places = rng.random(n_draws), rng.random((len(group), n_draws))
-            for n in range(len(self)):
-                level = levels * cumulative[n, -1]
-                index = np.minimum(np.searchsorted(cumulative[n], level), cumulative.shape[1] - 1)
-                bins = np.unravel_index(index, grid.shape[1:])
-                for place, i, share in zip(group, bins, places, strict=True):
-                    edge = self.edges[place]
-                    draws[n, :, place] = edge[i] + share * (edge[i + 1] - edge[i])
-        return draws
-
-    def log_density(self, values: np.ndarray) -> np.ndarray:
-        """Return logarithms of the probabilities of the bins: (N, D, P) to (N, D)."""
-        row = np.arange(len(self))[:, None]
-        total = np.zeros(values.shape[:2])
-        with np.errstate(divide="ignore"):
-            for grid, group in zip(self.grids, self.places, strict=True):
-                total += np.log(grid[(row, *(self._bins(values[..., p], p) for p in group))])
-        return total
-
-    def climb(self, values: np.ndarray) -> np.ndarray:
-        """Return the centres of the bins that hold these points, (N, P)."""
-        columns = [self._centers[p][self._bins(values[:, p], p)] for p in range(len(self.edges))]
-        return np.stack(columns, axis=1)
-
-    def _bins(self, values: np.ndarray, place: int) -> np.ndarray:
-        """Return the numbers of the bins of one parameter that hold these values."""
-        edges = self.edges[place]
-        return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
-
-    def given(self, place: int, values: np.ndarray) -> GridPosterior:
-        """Return the grids of the other parameters, in the bin of the one that is known."""
-        index = self._bins(values, place)
-        grids, places = [], []
-        for grid, group in zip(self.grids, self.places, strict=True):
-            if place in group:
-                grid = np.moveaxis(grid, 1 + list(group).index(place), 1)
-                grid = grid[np.arange(len(self)), index]
-                total = grid.reshape(len(self), -1).sum(axis=1)
-                grid = grid / np.maximum(total, 1e-300).reshape(-1, *(1,) * (grid.ndim - 1))
-                group = [p for p in group if p != place]
-            if group:
-                grids.append(grid)
-                places.append([p - (p > place) for p in group])
-        return GridPosterior(grids, places, [*self.edges[:place], *self.edges[place + 1 :]])
-
-    def limits(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ends of the trained range, each of shape (P,)."""
-        return np.array([e[0] for e in self.edges]), np.array([e[-1] for e in self.edges])
-
-    def rows(self, chosen: slice | np.ndarray) -> GridPosterior:
-        """Return the grids of some clusters."""
-        return GridPosterior([grid[chosen] for grid in self.grids], self.places, self.edges)
-
-
-def quantiles_within(
-    posterior: Posterior,
-    levels: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    *,
-    n_draws: int = 2000,
-    seed: int = 0,
+def _nearest_in_box(
+    top: np.ndarray, precision: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
-    """Return quantiles where the parameters are known to lie in a box, from draws.
+    """Return the point of a box that is nearest to each point (N, P), by a metric (N, P, P).
 
-    Parameters
-    ----------
-    posterior : Posterior
-        Of P parameters of N clusters.
-    levels : ndarray of float, shape (Q,) or (P, Q)
-    low, high : ndarray of float, shape (P,)
-        Sides of the box; infinite where nothing is known.  It ends with the trained range.
-    n_draws : int
-        For each cluster.
-    seed : int
+    One coordinate after the other, which finds the minimum of a convex square.
+    """
+    point = np.clip(top, low, high)
+    if np.array_equal(point, top):
+        return point
+    for _ in range(_SWEEPS):
+        for p in range(top.shape[1]):
+            own = precision[:, p, p]
+            pull = np.einsum("nq,nq->n", precision[:, p], point - top) - own * (point - top)[:, p]
+            point[:, p] = np.clip(top[:, p] - pull / own, low[p], high[p])
+    return point
+
+
+def _truncated_normal(
+    low: np.ndarray, high: np.ndarray, uniform: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn uniform draws into those of a unit normal between limits, far tails included.
 
     Returns
     -------
-    ndarray of float, shape (N, P, Q)
-        Where hardly any draw falls into the box, those of all draws moved to its sides.
+    values, log_share : ndarray of float, shape of the limits
+        Draws, and the logarithm of the probability between the limits.
     """
-    levels = np.broadcast_to(levels, (len(low), np.shape(levels)[-1]))
-    draws = posterior.sample(np.random.default_rng(seed), n_draws)
-    low, high = _box_within(posterior, low, high)
-    inside = ((draws >= low) & (draws <= high)).all(axis=2)
-    is_outside = inside.sum(axis=1) < _LEAST_DRAWS
-    inside[is_outside] = True
-    draws = np.sort(np.where(inside[..., None], np.clip(draws, low, high), np.inf), axis=1)
-    place = levels.T[None] * (inside.sum(axis=1) - 1)[:, None, None]
-    below = np.floor(place).astype(int)
-    above = np.minimum(below + 1, (inside.sum(axis=1) - 1)[:, None, None])
-    first, second = (np.take_along_axis(draws, index, axis=1) for index in (below, above))
-    return np.moveaxis(first + (second - first) * (place - below), 1, 2)
-
-
-def peaks(posterior: Posterior, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return where the joint densities are highest inside a box.
-
-    With priors as flat as those of the training sets this is the point of maximum likelihood:
-    unlike medians it is not drawn towards the middle of the range, and its parameters belong
-    together.
-
-    Parameters
-    ----------
-    posterior : Posterior
-        Of P parameters of N clusters.
-    low, high : ndarray of float, shape (P,)
-        Sides of the box, as of `quantiles_within`.
-
-    Returns
-    -------
-    ndarray of float, shape (N, P)
-    """
-    low, high = _box_within(posterior, low, high)
-    draws = posterior.sample(np.random.default_rng(0), _PEAK_DRAWS)
-    inside = ((draws >= low) & (draws <= high)).all(axis=2)
-    inside[~inside.any(axis=1)] = True
-    draws = np.clip(draws, low, high)
-    density = np.where(inside, posterior.log_density(draws), -np.inf)
-    row = np.arange(len(draws))
-    start = draws[row, density.argmax(axis=1)]
-    top = start
-    for _ in range(_CLIMBS):
-        top = np.clip(posterior.climb(top), low, high)
-    is_higher = np.diff(posterior.log_density(np.stack([start, top], axis=1)), axis=1) >= 0
-    return np.where(is_higher, top, start)
+    is_high = low > 0  # there the other tail is the accurate one
+    low, high = np.where(is_high, -high, low), np.where(is_high, -low, high)
+    under, over = log_ndtr(low), log_ndtr(high)
+    log_share = over + np.log1p(-np.exp(np.minimum(under - over, -1e-12)))
+    values = np.clip(ndtri_exp(np.logaddexp(under, np.log(uniform) + log_share)), low, high)
+    return np.where(is_high, -values, values), log_share
 
 
 def _inverse(matrices: np.ndarray) -> np.ndarray:
@@ -463,14 +323,6 @@ def _inverse(matrices: np.ndarray) -> np.ndarray:
     scale = np.sqrt(np.diagonal(matrices, axis1=-2, axis2=-1))
     product = scale[..., :, None] * scale[..., None, :]
     return np.linalg.inv(matrices / product + _LEAST_SHARE * np.eye(scale.shape[-1])) / product
-
-
-def _box_within(
-    posterior: Posterior, low: np.ndarray, high: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sides of a box, cut to the trained range."""
-    ends = posterior.limits()
-    return np.maximum(low, ends[0]), np.minimum(high, ends[1])
 
 
 def correlation(covariance: np.ndarray) -> np.ndarray:

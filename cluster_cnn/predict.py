@@ -79,6 +79,8 @@ def _main(argv: Sequence[str] | None) -> int:
     from astro_io.input_spec import image_name
 
     names = [image_name(spec) for spec in args.mosaics]
+    if len(set(names)) < len(names):
+        names = [str(spec) for spec in args.mosaics]
     table = prediction_run.result_table(task, candidates, prediction, names)
     table.meta.update(prediction_run.metadata(task, args.mosaics, candidates.name))
     write_catalog(args.output, table, kind, overwrite=args.overwrite)

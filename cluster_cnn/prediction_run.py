@@ -14,11 +14,13 @@ from astro_io.errors import AstroError, CatalogError, ConfigError
 from astro_io.positions import Candidates, check_places, find_duplicates, pixel_positions
 from cluster_cnn.flags import FLAG_MEANINGS, CandidateFlag
 from cluster_cnn.mosaics import SCALE_TOLERANCE, Mosaic, StampBatch
+from cluster_cnn.stamp_coverage import has_middle
 
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-    from cluster_cnn.tasks import StampTask
+    from cluster_cnn.stamp_coverage import has_middle
+from cluster_cnn.tasks import StampTask
 
 logger = logging.getLogger(__name__)
 
@@ -238,15 +240,16 @@ def plain_table(table: Any) -> QTable:
         values = _plain_values(column)
         is_missing = np.ma.getmaskarray(values)
         notes = {
-            "unit": getattr(unit, "function_unit", unit),
+            # No format stores text with a unit, such as sexagesimal hours.
+            "unit": None if values.dtype.kind == "U" else getattr(unit, "function_unit", unit),
             "description": column.info.description,
         }
         if not is_missing.any():
             plain[name] = Column(values.data, **notes)
-        elif values.dtype.kind in "fc" or unit is not None:
-            plain[name] = Column(values.astype(np.result_type(values, 0.0)).filled(np.nan), **notes)
         elif values.dtype.kind == "U":
             plain[name] = Column(values.filled(""), **notes)
+        elif values.dtype.kind in "fc" or unit is not None:
+            plain[name] = Column(values.astype(np.result_type(values, 0.0)).filled(np.nan), **notes)
         else:
             whole = values.astype(np.promote_types(values.dtype, np.int16))
             none = np.iinfo(whole.dtype).min
@@ -335,7 +338,7 @@ def _measure_batch(
 ) -> None:
     result.flags[batch.rows] |= batch.flags
     n_bands = len(factors)
-    has_data = np.isfinite(batch.stamps[..., :n_bands]).any(axis=(1, 2, 3))
+    has_data = has_middle(batch.stamps[..., :n_bands])
     rows = batch.rows[has_data]
     if not len(rows):
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from cluster_cnn.heads import (
 from cluster_cnn.model import FEATURES, build_model, with_features
 from cluster_cnn.noise import quiet_noise
 from cluster_cnn.normalise import StampScale, normalise_stamps
-from cluster_cnn.posteriors import Posterior, correlation, peaks, quantiles_within
+from cluster_cnn.posteriors import Posterior, correlation
 from cluster_cnn.weights_file import Weights, assign_strictly, read_weights
+from cluster_cnn.within import peaks, quantiles_within
 
 PROBABILITIES = (0.16, 0.5, 0.84)
 """Quantiles that every prediction carries."""
@@ -48,7 +49,7 @@ class Estimates:
     quantiles : ndarray of float, shape (N, P, 3)
         At `PROBABILITIES`, calibrated.
     best : ndarray of float, shape (N, P)
-        Where the joint density is highest, see `cluster_cnn.posteriors.peaks`.
+        Where the joint density is highest, see `cluster_cnn.within.peaks`.
     correlations : ndarray of float, shape (N, P, P)
         Between parameters, in the network's own posterior.
     p_cluster : ndarray of float, shape (N,)
@@ -67,6 +68,8 @@ class Estimates:
         in another unit, perhaps.
     is_at_limit : ndarray of bool, shape (N,)
         A median, but of a parameter that the user knows, lies at an end of the trained range.
+    is_contradicted : ndarray of bool, shape (N,)
+        The ranges that the user knows hold less than a hundredth of the probability.
     """
 
     names: tuple[str, ...]
@@ -81,6 +84,7 @@ class Estimates:
     noise: np.ndarray
     is_strange: np.ndarray
     is_at_limit: np.ndarray
+    is_contradicted: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of stamps."""
@@ -292,7 +296,9 @@ class Predictor:
         """
         n = len(outputs[FEATURES])
         told = self._told(known, n)
-        quantiles, best, correlations = self._answers(self.posterior(outputs), told, within)
+        quantiles, best, correlations, is_contradicted = self._answers(
+            self.posterior(outputs), told, within
+        )
         p_cluster = self._p_cluster(outputs, n)
         log_snr, error = self._visibility(outputs, n)
         distance = self.calibration.distance(outputs[FEATURES].astype(np.float64))
@@ -311,6 +317,7 @@ class Predictor:
             is_strange=(distance > self.calibration.largest_distance)
             | self.calibration.noise.is_outside(noise),
             is_at_limit=(self._at_limit(quantiles[:, :, 1]) & ~np.isfinite(told)).any(axis=1),
+            is_contradicted=is_contradicted,
         )
 
     def _answers(
@@ -318,11 +325,15 @@ class Predictor:
         posterior: Posterior,
         told: np.ndarray,
         within: Mapping[str, tuple[float, float]] | None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return quantiles (N, P, 3), peaks (N, P), correlations (N, P, P); `told` from `_told`."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return quantiles (N, P, 3), peaks (N, P), correlations (N, P, P), `is_contradicted` (N,).
+
+        `told` is from `_told`.
+        """
         names, box = self.config.parameter_names, self._box(within)
         quantiles = np.repeat(told[:, :, None], len(PROBABILITIES), axis=2)
         best, correlations = told.copy(), np.tile(np.eye(len(names)), (len(told), 1, 1))
+        is_contradicted = np.zeros(len(told), bool)
         place_told = np.where(np.isfinite(told).any(axis=1), np.isfinite(told).argmax(axis=1), -1)
         for place in np.unique(place_told):
             rows, rest = np.flatnonzero(place_told == place), np.arange(len(names))
@@ -332,10 +343,11 @@ class Predictor:
                 levels = self.calibration.levels_given(names[place], place)
             sides = None if box is None else box[:, rest]
             cells = np.ix_(rows, rest)
-            quantiles[cells] = _quantiles(part, levels(np.array(PROBABILITIES)), sides)
+            wanted = levels(np.array(PROBABILITIES))
+            quantiles[cells], is_contradicted[rows] = _quantiles(part, wanted, sides)
             best[cells] = _best(part, sides)
             correlations[np.ix_(rows, rest, rest)] = correlation(part.covariance())
-        return quantiles, best, correlations
+        return quantiles, best, correlations, is_contradicted
 
     def _told(self, known: Mapping[str, np.ndarray] | None, n: int) -> np.ndarray:
         """Return values of parameters that the user knows, shape (N, P); NaN for the others."""
@@ -371,6 +383,13 @@ class Predictor:
                 raise ConfigError(
                     f"range of {name}: expected low < high of one of {', '.join(names)}; found "
                     f"{low:g}, {high:g}."
+                )
+            least, most = self.range_of(name)
+            if high <= least or low >= most:
+                raise ConfigError(
+                    f"range of {name}: expected one that shares values with {least:g} to {most:g}, "
+                    f"what the network was taught; found {low:g} to {high:g}. Give log10 of ages "
+                    "in years, masses in solar masses and radii in arcsec."
                 )
 
     def _box(self, within: Mapping[str, tuple[float, float]] | None) -> np.ndarray | None:
@@ -416,10 +435,14 @@ def _width_factor(levels: np.ndarray) -> float:
     return max(width / 2.0, 1e-3)
 
 
-def _quantiles(posterior: Posterior, levels: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+def _quantiles(
+    posterior: Posterior, levels: np.ndarray, box: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     if box is None or not np.isfinite(box).any() or not len(posterior):
-        return posterior.quantiles(levels)
-    return _in_batches(posterior, lambda part: quantiles_within(part, levels, *box))
+        return posterior.quantiles(levels), np.zeros(len(posterior), bool)
+    parts = [quantiles_within(part, levels, *box) for part in _batches(posterior)]
+    quantiles, is_contradicted = map(np.concatenate, zip(*parts, strict=True))
+    return quantiles, is_contradicted
 
 
 def _best(posterior: Posterior, box: np.ndarray | None) -> np.ndarray:
@@ -427,15 +450,13 @@ def _best(posterior: Posterior, box: np.ndarray | None) -> np.ndarray:
     low, high = np.array([[-np.inf], [np.inf]]) * np.ones(n_parameters) if box is None else box
     if not len(posterior):
         return np.zeros((0, n_parameters))
-    return _in_batches(posterior, lambda part: peaks(part, low, high))
+    return np.concatenate([peaks(part, low, high) for part in _batches(posterior)])
 
 
-def _in_batches(posterior: Posterior, answer: Callable[[Posterior], np.ndarray]) -> np.ndarray:
-    """Return what a function that draws says of all clusters, some at a time."""
-    firsts = range(0, len(posterior), _BOX_BATCH)
-    return np.concatenate(
-        [answer(posterior.rows(slice(first, first + _BOX_BATCH))) for first in firsts]
-    )
+def _batches(posterior: Posterior) -> Iterator[Posterior]:
+    """Yield the distributions of some clusters at a time, whose draws fit into the memory."""
+    for first in range(0, len(posterior), _BOX_BATCH):
+        yield posterior.rows(slice(first, first + _BOX_BATCH))
 
 
 def _part_of(known: Mapping[str, np.ndarray] | None, part: slice) -> dict[str, np.ndarray] | None:

@@ -70,7 +70,11 @@ def open_stamps(model, data, *, share: float, scale: StampScale | None) -> Train
         If the sets do not fit the network, or hold too little.
     """
     source = StampSource.seen_by(model, data.training)
-    held_out = StampSource.seen_by(model, data.validation) if data.validation else source
+    held_out = source
+    if data.validation:
+        held_out = StampSource.seen_by(model, data.validation)
+        unit = source.zeropoint_mag, source.pixel_scale_arcsec
+        held_out.conform(*unit, of=source.paths[0].name)
     rows, aside = split_rows(len(source), 0.0 if data.validation else share)
     if not len(rows):
         raise DatasetError("[data]: the training set holds too few stamps to set some aside.")

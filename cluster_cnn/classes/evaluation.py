@@ -14,6 +14,7 @@ import numpy as np
 from astro_io.atomic import atomic_path
 from astro_io.cli import progress
 from astro_io.errors import ConfigError, DatasetError, OutputExistsError, WeightsError
+from astro_io.plain import plain_values
 from astro_io.provenance import provenance
 from cluster_cnn.classes import baseline, figures
 from cluster_cnn.classes.calibration import mean_probabilities
@@ -121,6 +122,7 @@ def evaluate_classes(
     config = predictor.config
     ids = config.class_ids
     source = StampSource.seen_by(config, datasets)
+    source.conform(predictor.zeropoint_mag, predictor.pixel_scale_arcsec, of=predictor.where)
     held = held_out_rows(predictor, source) if is_held_out else np.arange(len(source))
     rows = held[:limit]
     truth = source.column("class")[rows]
@@ -170,6 +172,7 @@ def _score_baselines(
         training = None if learnt is None else (source, learnt)
         return baseline.score_baselines(source, rows, config.class_ids, training)
     other = StampSource.seen_by(config, sets)
+    other.conform(source.zeropoint_mag, source.pixel_scale_arcsec, of=source.paths[0].name)
     training = (other, np.arange(len(other)))
     scores = baseline.score_baselines(source, rows, config.class_ids, training)
     other.close()
@@ -355,7 +358,7 @@ def _write(
 ) -> None:
     output.mkdir(parents=True, exist_ok=True)
     with atomic_path(output / METRICS_FILE, overwrite=True) as part:
-        part.write_text(json.dumps(metrics, indent=1, default=float))
+        part.write_text(json.dumps(plain_values(metrics), indent=1, allow_nan=False))
     with atomic_path(output / PREDICTIONS_FILE, overwrite=True) as part, part.open("wb") as file:
         np.savez_compressed(
             file, truth=truth, probabilities=estimates.probabilities, entropy=estimates.entropy

@@ -167,6 +167,11 @@ class ClassPredictor:
         return cls(weights, where="memory")
 
     @property
+    def zeropoint_mag(self) -> dict[str, float]:
+        """AB magnitude of one unit of flux of the training stamps, where known."""
+        return dict(self.metadata.get("zeropoint_mag") or {})
+
+    @property
     def pixel_scale_arcsec(self) -> float:
         """Pixel size of the training stamps; 0 where it is not known."""
         known = self.config.pixel_scale_arcsec or self.metadata.get("pixel_scale_arcsec")

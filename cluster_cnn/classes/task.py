@@ -40,7 +40,7 @@ class ClassTask:
         self.stamp_size = predictor.config.stamp_size
         self.wide_binning = 0
         self.pixel_scale_arcsec = predictor.pixel_scale_arcsec
-        self.zeropoint_mag = dict(predictor.metadata.get("zeropoint_mag") or {})
+        self.zeropoint_mag = predictor.zeropoint_mag
         self.facts = {**predictor.describe(), "task": "classes"}
         order = predictor.calibration.order
         self._order = OrderWatch(order, self.bands) if order else None

@@ -185,6 +185,8 @@ def test_name_of_results(tmp_path, monkeypatch):
     assert image_name(f"g={folder}/img_g.fits,r={folder}/img_r.fits") == folder.name
     assert image_name("g=x/m31_g.fits,r=y/m31_r.fits") == "m31"
     assert image_name("g=x/m31-v.fits") == "m31-v"
+    assert image_name("F475W=b02/F475W.fits,F814W=b02/f814w_drz.fits") == "b02"
+    assert image_name("g=b02/galaxy_g.fits,r=b02/galaxy_r.fits") == "galaxy"
     assert image_name("g=dir/a.fits,r=dir/b.fits") == "dir"
     monkeypatch.chdir(folder)
     assert image_name(".") == folder.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import tracemalloc
 
 import numpy as np
@@ -55,6 +56,26 @@ def test_sexagesimal_text_missing_values_and_units_are_understood():
     found = candidates_of(hours)
     assert found.first[0] == pytest.approx(10.0)
     assert found.second[0] == pytest.approx(np.degrees(0.5))
+    hours["ra"].unit = "h"
+    assert candidates_of(hours).first[0] == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "is_sky"),
+    [(("RAWX", "RAWY"), False), (("RAJ2000", "DEJ2000"), True), (("_RA.icrs", "_DE.icrs"), True)],
+)
+def test_columns_of_the_sky_are_known_by_both_names(columns, is_sky):
+    table = Table({columns[0]: [10.0], columns[1]: [41.0]})
+    assert candidates_of(table, columns=columns).is_sky == is_sky
+
+
+def test_text_of_excel_and_packed_text_are_read(tmp_path):
+    text = b"x,y\n1.5,3\n"
+    (tmp_path / "excel.csv").write_bytes(b"\xef\xbb\xbf" + text)
+    (tmp_path / "packed.csv.gz").write_bytes(gzip.compress(text))
+    for name in ("excel.csv", "packed.csv.gz"):
+        found = read_candidates(tmp_path / name)
+        assert found.table.colnames == ["x", "y"] and found.first.tolist() == [1.5]
 
 
 def test_sky_positions_become_pixels_and_the_far_side_has_none():

@@ -87,6 +87,20 @@ def test_fields_that_cannot_be_joined_are_refused(tmp_path, scale, zeropoints, s
         StampSource([first, second], bands=BANDS, stamp_size=SIZE)
 
 
+def test_a_set_is_brought_to_the_zero_points_of_weights(tmp_path, caplog):
+    path = write_field(tmp_path / "a.h5", scale=0.0396, zeropoints=[28.5, None], seed=1)
+    source = StampSource([path], bands=BANDS, stamp_size=SIZE)
+    source.conform({BANDS[0]: 26.0, BANDS[1]: 25.0}, 0.0397, of="cluster-phat")
+    assert source.zeropoint_mag == {BANDS[0]: 26.0}
+    found, own = source.read(np.array([0]))[0], make_stamps(4, seed=1)[0][0]
+    np.testing.assert_allclose(found[..., 0], own[..., 0] / 10, rtol=1e-5)
+    np.testing.assert_array_equal(found[..., 1], own[..., 1])
+    assert "no zero point of F814W; taken for that of cluster-phat" in caplog.text
+    with pytest.raises(DatasetError, match=r"0\.05 in cluster-phat, 0\.0396 in a\.h5"):
+        source.conform({}, 0.05, of="cluster-phat")
+    source.conform({}, 0.0, of="weights that do not say")
+
+
 def test_sets_of_another_kind_are_refused(path, tmp_path):
     odd = tmp_path / "odd.h5"
     with ClusterSetWriter(odd, bands=BANDS, attributes={"pixel_scale_arcsec": 0.04}) as writer:

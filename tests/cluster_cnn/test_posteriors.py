@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
-from cluster_cnn.posteriors import (
-    GridPosterior,
-    MixturePosterior,
-    correlation,
-    peaks,
-    quantiles_within,
-)
+from cluster_cnn.grid_posterior import GridPosterior
+from cluster_cnn.posteriors import MixturePosterior, correlation
+from cluster_cnn.within import peaks, quantiles_within
 
 WIDE = np.array([-50.0, -50.0]), np.array([50.0, 50.0])
 
@@ -133,17 +130,43 @@ def test_a_box_cuts_the_joint_density_not_only_its_own_parameter():
     posterior = one_gaussian((0.0, 0.0), ((1.0, 0.9), (0.9, 1.0)))
     low, high = np.array([-np.inf, -np.inf]), np.array([np.inf, 0.0])
     half = np.array([0.5])
-    found = quantiles_within(posterior, half, low, high, n_draws=40_000)[0, :, 0]
+    found = quantiles_within(posterior, half, low, high, n_draws=40_000)[0][0, :, 0]
     # Half a Gaussian has its median at -0.6745 and its mean at -0.798; the first follows.
     assert found[1] == pytest.approx(-0.6745, abs=0.03)
     assert found[0] == pytest.approx(0.9 * -0.7, abs=0.06)
-    far = quantiles_within(posterior, half, np.array([-1.0, 20.0]), np.array([1.0, 30.0]))
-    assert far[0, 1, 0] == 20.0 and abs(far[0, 0, 0]) < 1
+
+
+def test_the_others_follow_into_a_box_that_contradicts_the_pixels():
+    # 5 sigma below the mean of the second: there it has an exponential tail, and the first follows.
+    posterior = one_gaussian((0.0, 0.0), ((1.0, -0.9), (-0.9, 1.0)))
+    low, high = np.array([-np.inf, -np.inf]), np.array([np.inf, -5.0])
+    levels = np.array([0.16, 0.5, 0.84])
+    (found,), is_contradicted = quantiles_within(posterior, levels, low, high, n_draws=8000)
+    assert is_contradicted.all()
+    tail = norm.ppf(levels * norm.cdf(-5.0))
+    np.testing.assert_allclose(found[1], tail, atol=0.02)
+    assert found[0, 1] == pytest.approx(-0.9 * tail[1], abs=0.05)
+    width = np.hypot(np.sqrt(1 - 0.81), 0.9 * np.diff(tail[::2])[0] / 2)
+    assert np.diff(found[0, ::2])[0] / 2 == pytest.approx(width, rel=0.1)
+    np.testing.assert_allclose(peaks(posterior, low, high)[0], [4.5, -5.0], atol=0.15)
+    both = quantiles_within(two_gaussians(), levels, *WIDE)
+    assert not both[1].any()
+
+
+def test_a_box_beyond_anything_the_pixels_allow_has_finite_answers():
+    box = np.array([40.0, -50.0]), np.array([41.0, 50.0])
+    for posterior in (one_gaussian(covariance=1e-4 * np.eye(2)), two_gaussians()):
+        (found, *_), is_contradicted = quantiles_within(posterior, np.array([0.16, 0.84]), *box)
+        assert is_contradicted.all() and np.isfinite(found).all()
+        assert (found[0] >= 40.0).all() and (found[0] <= 41.0).all()
+    sides = np.array([0.0, 0.0, 0.0]), np.array([0.5, 3.0, 30.0])
+    draws, _ = grid().sample_within(np.random.default_rng(1), 500, *sides)
+    assert draws[..., 0].max() <= 0.5 and np.isfinite(draws).all()
 
 
 def test_levels_of_a_box_may_differ_by_parameter():
     levels = np.array([[0.16, 0.5], [0.5, 0.84]])
-    found = quantiles_within(one_gaussian(), levels, *WIDE, n_draws=20_000)[0]
+    found = quantiles_within(one_gaussian(), levels, *WIDE, n_draws=20_000)[0][0]
     np.testing.assert_allclose(found, [[-1, 1], [2, 3]], atol=0.06)
     assert len(two_gaussians().rows(slice(0, 0))) == 0
     np.testing.assert_allclose(grid().rows(slice(0, 1)).mean(), grid().mean())
@@ -174,10 +197,13 @@ def test_a_peak_keeps_to_the_box_and_to_the_trained_range():
     box = np.array([2.0, -np.inf]), np.array([3.0, np.inf])
     inside = peaks(one_gaussian(covariance=np.eye(2)), *box)
     np.testing.assert_allclose(inside, [[2.0, 2.0]], atol=1e-6)
+    # One parameter at its side, the other at its mean given that: 2 + (1.2 / 4) (3 - 1).
+    follows = peaks(one_gaussian(), np.array([3.0, -np.inf]), np.array([4.0, np.inf]))
+    np.testing.assert_allclose(follows, [[3.0, 2.6]], atol=1e-6)
     cut = one_gaussian((-9.0, 0.0), np.eye(2), (np.array([-1.0, -50]), np.array([50.0, 50])))
     assert peaks(cut, *NOTHING)[0, 0] == -1.0
     far = np.array([40.0, 40.0]), np.array([41.0, 41.0])
-    np.testing.assert_array_equal(peaks(one_gaussian(), *far), [[40.0, 40.0]])
+    np.testing.assert_array_equal(peaks(one_gaussian(), *far), [[41.0, 40.0]])
 
 
 def test_the_peak_of_a_grid_is_the_middle_of_its_fullest_bin():

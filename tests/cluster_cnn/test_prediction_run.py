@@ -146,6 +146,19 @@ def test_rows_without_data_on_one_mosaic_are_measured_on_the_next(spec, tmp_path
     assert alone.flags[0] & NO_RESULT and alone.flags[0] & CandidateFlag.MISSING_BAND
 
 
+def test_a_candidate_in_a_gap_is_measured_where_it_has_data(spec, tmp_path):
+    gap = image(7.5)
+    gap[:, 49:] = np.nan  # pixel (50, 40) has none; the stamp around it has
+    blue, red = (write_plane(tmp_path / f"edge_{name}.fits", gap) for name in ("blue", "red"))
+    first = f"F475W={blue},F814W={red}"
+    candidates = candidates_of(Table({"ra": [10.0], "dec": [41.0]}))
+    prediction = predict_candidates(MiddleTask(), [first, spec], candidates)
+    assert prediction.mosaic.tolist() == [1] and prediction.flags.tolist() == [0]
+    alone = predict_candidates(MiddleTask(), [first], candidates)
+    assert alone.flags[0] == NO_RESULT | CandidateFlag.BAD_PIXELS
+    assert np.isnan(alone.values["light"][0])
+
+
 def test_an_unfit_mosaic_among_several_is_one_line(spec, tmp_path, caplog):
     coarse = tmp_path / "coarse.fits"
     write_plane(coarse, image(), CDELT1=-0.5 / 3600, CDELT2=0.5 / 3600)
@@ -208,6 +221,7 @@ def test_tables_survive_files_with_odd_columns(spec, tmp_path, suffix):
     table = Table({"x": [40.0, 50.0], "y": [30.0, 31.0], "av": [1.0, 2.0], "flags": [7, 8]})
     table["mag"] = MaskedColumn([20.5, 0.0], mask=[False, True], unit="mag")
     table["note"] = np.array(["a", None], object)
+    table["ra_text"] = MaskedColumn(["0 40 00", ""], mask=[False, True], unit="hourangle")
     candidates = candidates_of(table)
     prediction = predict_candidates(MiddleTask(), [spec], candidates)
     result = result_table(MiddleTask(), candidates, prediction, ["m31"])
@@ -218,6 +232,7 @@ def test_tables_survive_files_with_odd_columns(spec, tmp_path, suffix):
     assert back.colnames[-3:] == ["light", "cnn_av", "cnn_flags"]
     assert list(back["av"]) == [1.0, 2.0] and list(back["flags"]) == [7, 8]
     assert np.isnan(back["mag"].value[1]) and str(back["mag"].unit) == "mag"
+    assert list(back["ra_text"]) == ["0 40 00", ""]
     assert back.meta["weights"] == "middle"
     assert back.meta["flag_meanings"]["DUPLICATE"][0] == int(DUPLICATE)
 
