@@ -121,11 +121,12 @@ def band_columns(band: str, unit: str = "") -> dict[str, ColumnSpec]:
     dict of str to ColumnSpec
         ``flux_<b>``, ``flux_err_<b>``, ``mag_<b>``, ``mag_err_<b>``.
     """
+    error = "standard error, by the sky, of"
     return {
-        f"flux_{band}": ColumnSpec("float64", unit, f"sky-subtracted flux in {band}"),
-        f"flux_err_{band}": ColumnSpec("float64", unit, f"standard error of flux_{band}"),
-        f"mag_{band}": ColumnSpec("float32", "mag", f"AB magnitude in {band}, if calibrated"),
-        f"mag_err_{band}": ColumnSpec("float32", "mag", f"standard error of mag_{band}"),
+        f"flux_{band}": ColumnSpec("float64", unit, f"{band}: light in the mask above the sky"),
+        f"flux_err_{band}": ColumnSpec("float64", unit, f"{error} flux_{band}"),
+        f"mag_{band}": ColumnSpec("float32", "mag", f"AB magnitude of flux_{band}, if calibrated"),
+        f"mag_err_{band}": ColumnSpec("float32", "mag", f"{error} mag_{band}"),
     }
 
 

@@ -10,6 +10,9 @@ MIN_AREA_PX = 16
 SPARSE_COUNTS = 10.0
 """Integer images with a smaller typical non-zero value hold true zeros all over."""
 
+SPARSE_SHARE = 0.5
+"""So do images in which more than this share of what is not zero touches a zero."""
+
 SOLID_SIDE_PX = 16
 """In such images only zeros that fill a square of this side count as missing."""
 
@@ -18,8 +21,9 @@ def zero_coverage(values: np.ndarray) -> np.ndarray:
     """Find areas without data that are marked by exact zeros.
 
     Measured flux is exactly zero by chance only: never for real numbers, now and then for
-    integers. So isolated zeros stay, and connected ones are missing data. Images of few counts,
-    where zeros touch each other everywhere, need a solid square of them.
+    integers. So isolated zeros stay, and connected ones are missing data. Images of few counts
+    (or of few counts over a time), where zeros touch each other everywhere, need a solid square
+    of them.
 
     Parameters
     ----------
@@ -34,7 +38,8 @@ def zero_coverage(values: np.ndarray) -> np.ndarray:
     zero: np.ndarray = values == 0
     if np.count_nonzero(zero) < MIN_AREA_PX:
         return np.zeros_like(zero)
-    return _solid_squares(zero) if _is_sparse_counts(values) else _large_groups(zero)
+    is_sparse = _is_sparse_counts(values) or _is_mixed(zero)
+    return _solid_squares(zero) if is_sparse else _large_groups(zero)
 
 
 def _is_sparse_counts(values: np.ndarray) -> bool:
@@ -42,6 +47,14 @@ def _is_sparse_counts(values: np.ndarray) -> bool:
     if counts.size == 0 or not np.array_equal(counts, np.rint(counts)):
         return False
     return bool(np.median(np.abs(counts)) < SPARSE_COUNTS)
+
+
+def _is_mixed(zero: np.ndarray) -> bool:
+    """Return whether zeros lie all over the image, not in areas of their own."""
+    from scipy import ndimage
+
+    beside = ndimage.binary_dilation(zero) & ~zero
+    return bool(np.count_nonzero(beside) > SPARSE_SHARE * np.count_nonzero(~zero))
 
 
 def _large_groups(zero: np.ndarray) -> np.ndarray:

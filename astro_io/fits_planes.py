@@ -23,6 +23,7 @@ AUXILIARY_EXTENSIONS = frozenset((
     "ERR", "ERROR", "SIGMA", "RMS", "STD", "VAR", "VARIANCE", "UNCERT", "IVAR", "INVVAR", "WHT",
     "WEIGHT", "DQ", "MASK", "MASKBITS", "FLAG", "FLAGS", "BPM", "CTX", "CON", "SAMP", "TIME",
     "EXP", "EXPMAP", "NEXP", "COVERAGE", "BACKGROUND", "BKG", "SKY", "PSF", "SEGMENTATION",
+    "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "AREA", "WMAP",
 ))
 # fmt: on
 """Extensions beside an image that are not bands of it."""

@@ -26,6 +26,7 @@ from astro_io.input_spec import FitsFile, image_name, resolve_input
 from astro_io.zeropoint import flux_unit, saturation_level, zeropoint_mag
 
 if TYPE_CHECKING:
+    from astropy.io.fits import Header
     from astropy.wcs import WCS
 
 __all__ = ["image_name", "read_image"]
@@ -164,7 +165,6 @@ def _check_shapes(planes: list[Plane]) -> None:
 
 def celestial_wcs(plane: Plane) -> WCS | None:
     """Return the sky coordinates of a plane, or None where the header has none that work."""
-    from astropy.io.fits import Header
     from astropy.wcs import WCS, WcsError
 
     headers: list[Header] = [plane.hdu.header]
@@ -172,10 +172,11 @@ def celestial_wcs(plane: Plane) -> WCS | None:
         headers.append(plane.primary.header)
     for header in headers:
         try:
-            wcs = WCS(header).celestial
+            wcs = WCS(_without_lookup(header, plane)).celestial
             if wcs.naxis != 2:
                 continue
             corner = wcs.pixel_to_world_values(0, 0)
+            _check_frame(wcs, plane)
         except (WcsError, ValueError, KeyError) as error:
             logger.warning("%s: WCS left out: %s", plane.file, one_line(error))
             continue
@@ -183,3 +184,37 @@ def celestial_wcs(plane: Plane) -> WCS | None:
             wcs.array_shape = plane.shape
             return wcs
     return None
+
+
+def _without_lookup(header: Header, plane: Plane) -> Header:
+    """Return a header that does not ask for the distortion tables of HST's FLT and FLC files."""
+    lookups = [key for key in header if str(key).startswith(("CPDIS", "D2IMDIS"))]
+    if not lookups:
+        return header
+    logger.warning(
+        "%s: distortion tables (%s) left out; positions may be off by 0.1 pixel.",
+        plane.file,
+        ", ".join(lookups),
+    )
+    header = header.copy()
+    for key in lookups:
+        del header[key]
+    return header
+
+
+def _check_frame(wcs: WCS, plane: Plane) -> None:
+    """Give a WCS a frame that astropy knows; raise ValueError where its axes have none."""
+    from astropy.wcs.utils import wcs_to_celestial_frame
+
+    given = str(wcs.wcs.radesys).strip()
+    for name in (given, given.upper(), ""):
+        wcs.wcs.radesys = name
+        try:
+            wcs_to_celestial_frame(wcs)
+        except ValueError:
+            continue
+        if not name and given:
+            logger.warning("%s: RADESYS %s is not known; left out.", plane.file, given)
+        return
+    axes = ", ".join(str(axis) for axis in wcs.wcs.ctype)
+    raise ValueError(f"axes {axes} are in no frame on the sky that astropy knows")

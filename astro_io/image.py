@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from astro_io.binning import bin_pixels
+from astro_io.binning import bin_pixels, binned_wcs
 from astro_io.errors import ImageError
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class SkyImage:
             pixels=np.where(bad, np.float32(0), sums),
             bad=bad,
             saturation=tuple(None if s is None else s * factor**2 for s in self.saturation),
-            wcs=None if part.wcs is None else part.wcs[::factor, ::factor],
+            wcs=None if part.wcs is None else binned_wcs(part.wcs, factor),
         )
 
     def cutout(self, y1: int, x1: int, y2: int, x2: int) -> SkyImage:

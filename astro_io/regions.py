@@ -40,7 +40,7 @@ def write_regions(
         With ``source_id``, ``class``, ``score``, ``x``, ``y``, ``a``, ``b``, ``theta`` and the
         box, as :mod:`astro_io.catalog` defines them.  A source without a finite shape gets its box.
     wcs : astropy.wcs.WCS, optional
-        Of the image; regions are then on the sky (fk5), else in image coordinates.
+        Of the image; regions are then on the sky (ICRS), else in image coordinates.
     n_sigma : float
         Semi-axes of the ellipses in units of ``a`` and ``b``.
     overwrite : bool
@@ -55,7 +55,7 @@ def write_regions(
     OutputExistsError
         If the file exists and `overwrite` is False.
     """
-    lines = [_HEADER, "image\n" if wcs is None else "fk5\n"]
+    lines = [_HEADER, "image\n" if wcs is None else "icrs\n"]
     values = {name: _values(catalog, name) for name in _NUMBERS}
     for i in range(len(catalog)):
         row = {name: float(values[name][i]) for name in _NUMBERS}
@@ -102,7 +102,8 @@ def _on_sky(kind: str, x: float, y: float, a: float, b: float, angle: float, wcs
     and east left: the position angle (north through east) plus 90 degrees.
     """
     cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
-    ra, dec = wcs.celestial.all_pix2world([x, x + cosine, x - sine], [y, y + sine, y + cosine], 0)
+    sky = wcs.celestial.pixel_to_world([x, x + cosine, x - sine], [y, y + sine, y + cosine]).icrs
+    ra, dec = sky.ra.deg, sky.dec.deg
     east = ((ra[1:] - ra[0] + 180) % 360 - 180) * np.cos(np.deg2rad(dec[0]))
     north = dec[1:] - dec[0]
     scale = np.hypot(east, north) * 3600.0

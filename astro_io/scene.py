@@ -36,6 +36,9 @@ TRUTH_COLUMNS: dict[str, tuple[str, str, str]] = {
 
 REQUIRED_COLUMNS = ("source_id", "class_id", "x", "y")
 
+BAND_FACTS = ("sky_sigma", "seeing_fwhm_px")
+"""Metadata of a truth table that hold one number a band."""
+
 
 @dataclass(frozen=True, eq=False)
 class Stamp:
@@ -112,17 +115,23 @@ class Scene:
     def select(self, bands: Sequence[str]) -> Scene:
         """Return the scene with these bands, in this order; the catalogue keeps all columns.
 
+        What its metadata list band by band follows.
+
         Raises
         ------
         ImageError
             If a band is not in the image.
         """
         image = self.image.select(bands)
-        if self.truth == "mask":
-            return replace(self, image=image)
         index = [self.image.bands.index(band) for band in bands]
-        stamps = tuple(Stamp(s.box, s.pixels[..., index]) for s in self.stamps)
-        return replace(self, image=image, stamps=stamps)
+        catalog = self.catalog.copy(copy_data=False)
+        known = {name: catalog.meta[name] for name in BAND_FACTS if name in catalog.meta}
+        chosen = {name: [values[i] for i in index] for name, values in known.items()}
+        catalog.meta = {**catalog.meta, **chosen}
+        stamps = self.stamps
+        if self.truth == "flux":
+            stamps = tuple(Stamp(s.box, s.pixels[..., index]) for s in self.stamps)
+        return replace(self, image=image, catalog=catalog, stamps=stamps)
 
     @property
     def name(self) -> str:

@@ -74,6 +74,7 @@ def _config(args: argparse.Namespace) -> SurveyConfig:
         bands=args.bands,
         align=args.align,
         bin=args.bin,
+        gain=args.gain,
         tile=args.tile,
         overlap=args.overlap,
         catalog_format=args.format,
@@ -86,6 +87,13 @@ def _band_list(text: str) -> tuple[str, ...]:
     if not bands or len(set(bands)) < len(bands):
         raise argparse.ArgumentTypeError(f"expected names such as g,r,z, each once; found {text!r}")
     return bands
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers such as 4.2; found {text!r}") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,10 +121,31 @@ def _parser() -> argparse.ArgumentParser:
     add("--nms", type=float, metavar="IOU", help="drop the weaker of two boxes that overlap more")
     most = "most sources in 512 x 512 px, for crowded fields (default: as the weights say)"
     add("--max-detections", type=int, metavar="N", help=most)
+    _add_pixels(parser)
+    add(
+        "--format",
+        choices=("fits", "ecsv", "parquet", "votable"),
+        default="fits",
+        help="of the catalogue (default %(default)s)",
+    )
+    add("--no-overlay", action="store_true", help="draw no picture")
+    _add_machinery(parser)
+    add_common_arguments(parser, output="folder for the results")
+    return parser
+
+
+def _add_pixels(parser: argparse.ArgumentParser) -> None:
+    """Add what is done with the pixels: blocks, tiles, grids, errors."""
+    add = parser.add_argument
     blocks = (
         "add up blocks of N x N pixels first: for enlarged images, and sources of 100 px or more"
     )
     add("--bin", type=int, default=1, metavar="N", help=blocks)
+    electrons = (
+        "electrons in one unit of flux, of all bands or of each: errors then hold the photon noise "
+        "of the sources, not of the sky alone"
+    )
+    add("--gain", type=_numbers, default=(), metavar="E", help=electrons)
     add(
         "--tile",
         type=int,
@@ -137,16 +166,6 @@ def _parser() -> argparse.ArgumentParser:
         default="reproject",
         help="what to do with bands on different grids (default %(default)s)",
     )
-    add(
-        "--format",
-        choices=("fits", "ecsv", "parquet", "votable"),
-        default="fits",
-        help="of the catalogue (default %(default)s)",
-    )
-    add("--no-overlay", action="store_true", help="draw no picture")
-    _add_machinery(parser)
-    add_common_arguments(parser, output="folder for the results")
-    return parser
 
 
 def _add_machinery(parser: argparse.ArgumentParser) -> None:

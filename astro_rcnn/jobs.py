@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from astro_io.provenance import command_line
 from astro_io.tiles import plan_tiles
 from astro_rcnn.tile_cache import TileCache
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Counts changes of this program that make older tile results unfit to go on from."""
 
 
@@ -42,6 +42,9 @@ class SurveyConfig:
         What to do with bands on different grids.
     bin : int
         Pixels are first added up in blocks of so many on a side.
+    gain : tuple of float
+        Electrons in one unit of flux, of all bands or of each one: errors then hold the photon
+        noise of the sources too. Empty: that of the sky alone.
     tile, overlap : int
         Side of a tile and least overlap of neighbours in pixels; tile 0 takes images whole.
     batch_size : int
@@ -61,6 +64,7 @@ class SurveyConfig:
     bands: tuple[str, ...] = ()
     align: Literal["reproject", "refuse", "ignore"] = "reproject"
     bin: int = 1
+    gain: tuple[float, ...] = ()
     tile: int = 512
     overlap: int = 64
     batch_size: int = 2
@@ -80,6 +84,8 @@ class SurveyConfig:
             )
         if self.bin < 1:
             raise ConfigError(f"--bin: expected at least 1, found {self.bin}.")
+        if any(gain <= 0 for gain in self.gain):
+            raise ConfigError(f"--gain: expected numbers above 0, found {self.gain}.")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, found {self.batch_size}.")
 
@@ -117,6 +123,11 @@ class Job:
         if not config.has_overlay:
             del endings["overlay"]
         return {kind: self.output / f"{self.name}{ending}" for kind, ending in endings.items()}
+
+    def possible_paths(self, config: SurveyConfig) -> list[Path]:
+        """Return the result files of any format, with and without overlay."""
+        kinds = [replace(config, catalog_format=kind, has_overlay=True) for kind in SUFFIXES]
+        return sorted({path for kind in kinds for path in self.paths(kind).values()})
 
     def cache(self, config: SurveyConfig) -> TileCache:
         """Return the store of its tile results."""

@@ -28,7 +28,7 @@ import numpy as np
 from astro_io.atomic import atomic_path
 from astro_io.catalog import write_catalog
 from astro_io.cli import progress
-from astro_io.errors import AstroError, BackendError, ImageError
+from astro_io.errors import AstroError, BackendError, ConfigError, ImageError
 from astro_io.fits_read import read_image
 from astro_io.fits_write import write_masks, write_segmentation
 from astro_io.image import SkyImage
@@ -86,6 +86,7 @@ def process_image(job: Job, config: SurveyConfig, load: LoadDetector) -> Outcome
     start = time.monotonic()
     bands = config.network_bands or load(config).bands
     image = read_bands(job.spec, bands, config).binned(config.bin)
+    gains = _gains(image, config.gain)
     detector = load(config)
     cache = job.cache(config)
     cache.begin()
@@ -97,7 +98,7 @@ def process_image(job: Job, config: SurveyConfig, load: LoadDetector) -> Outcome
         batch_size=config.batch_size,
         cache=cache,
     )
-    table = measure_sources(image, detections, flags=flags)
+    table = measure_sources(image, detections, flags=flags, gain_e=gains)
     table.meta.update(
         provenance(
             command=job.command or None,
@@ -224,6 +225,16 @@ def load_network(config: SurveyConfig) -> AnyDetector:
     )
 
 
+def _gains(image: SkyImage, gain: Sequence[float]) -> Sequence[float] | None:
+    """Return electrons in one unit of flux of each band, None where nobody knows them."""
+    if len(gain) not in (0, 1, len(image.bands)):
+        raise ConfigError(
+            f"--gain: expected one number, or one for each of {', '.join(image.bands)}; found "
+            f"{', '.join(f'{g:g}' for g in gain)}."
+        )
+    return None if not gain else gain if len(gain) > 1 else gain * len(image.bands)
+
+
 def _write_results(
     job: Job, config: SurveyConfig, image: SkyImage, detections: Detections, table: Any
 ) -> None:
@@ -231,7 +242,9 @@ def _write_results(
     from astro_rcnn.overlay import draw_overlay
 
     paths = job.paths(config)
-    paths["catalog"].unlink(missing_ok=True)
+    for path in job.possible_paths(config):  # also those of an earlier run with other settings
+        if path == paths["catalog"] or path not in paths.values():
+            path.unlink(missing_ok=True)
     ids = np.asarray(table["source_id"])
     common: dict[str, Any] = {"source_ids": ids, "wcs": image.wcs, "overwrite": True}
     write_masks(paths["masks"], detections, **common)

@@ -112,7 +112,7 @@ def test_a_column_that_was_replaced_is_documented_all_the_same(tmp_path):
     table = new_catalog(1, ("g",))
     table["mag_g"] = [21.5] * u.mag
     back = read_catalog(write_catalog(tmp_path / "a.fits", table))
-    assert back["mag_g"].info.description == "AB magnitude in g, if calibrated"
+    assert back["mag_g"].info.description == "AB magnitude of flux_g, if calibrated"
 
 
 def test_flags_are_distinct_bits_and_each_is_explained():

@@ -41,6 +41,20 @@ def test_sparse_counts_are_data_and_their_gap_is_missing(rng):
     assert missing.sum() < 66 * 56 + 300
 
 
+def test_sparse_count_rates_are_data_and_their_gap_is_missing(rng):
+    rates = (rng.poisson(0.05, (300, 300)) / rng.uniform(1400, 1600, (300, 300))).astype(np.float32)
+    rates[:, 200:] = 0.0
+    missing = zero_coverage(rates)
+    assert missing[:, 205:].all() and missing[:, :195].mean() < 0.01
+
+
+def test_a_narrow_gap_is_missing_beside_a_wide_one(rng):
+    values = rng.normal(0, 1, (200, 200)).astype(np.float32)
+    values[:, 150:], values[90:94, :150] = 0.0, 0.0
+    missing = zero_coverage(values)
+    assert missing[:, 150:].all() and missing[90:94].all() and missing.mean() < 0.27
+
+
 def test_all_zero_is_missing_everywhere():
     assert zero_coverage(np.zeros((20, 30), np.float32)).all()
 

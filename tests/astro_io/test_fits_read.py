@@ -294,6 +294,28 @@ def test_missing_or_broken_wcs_is_none(tmp_path):
     assert image.wcs is None
 
 
+@pytest.mark.parametrize("frame", ["fk5", "icrs", "J2000", "GAPPT"])
+def test_a_frame_by_another_name_is_read(tmp_path, frame, caplog):
+    folder = write_folder(tmp_path / "a", "r", headers={"r": wcs_header(RADESYS=frame)})
+    sky = read_image(folder).wcs.pixel_to_world(1.0, 2.0)
+    assert np.isfinite(sky.icrs.ra.deg)
+    assert ("RADESYS" in caplog.text) == (frame in ("J2000", "GAPPT"))
+
+
+def test_axes_that_are_not_on_the_sky_are_left_out_and_said(tmp_path, caplog):
+    header = wcs_header(CTYPE1="HPLN-TAN", CTYPE2="HPLT-TAN")
+    folder = write_folder(tmp_path / "a", "r", headers={"r": header})
+    assert read_image(folder).wcs is None
+    assert "in no frame on the sky" in caplog.text
+
+
+def test_lookup_tables_of_hst_are_left_out_and_the_rest_of_the_wcs_stays(tmp_path, caplog):
+    header = wcs_header(CPDIS1="Lookup", D2IMDIS2="Lookup")
+    folder = write_folder(tmp_path / "a", "r", headers={"r": header})
+    assert read_image(folder).wcs is not None
+    assert "distortion tables (CPDIS1, D2IMDIS2) left out" in caplog.text
+
+
 def test_wcs_gives_0_based_pixel_centres(tmp_path):
     headers = {b: wcs_header() for b in "gr"}
     image = read_image(write_folder(tmp_path / "field", "gr", headers=headers))

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from astropy.wcs import WCS
+from astropy.wcs import WCS, Sip
 
 from astro_io.errors import ImageError
 from astro_io.image import SkyImage
@@ -73,6 +73,31 @@ def test_binned_adds_blocks_up_and_keeps_sky_positions():
     assert image.pixel_scale_arcsec == pytest.approx(0.524, rel=1e-6)
     here, there = image.wcs.pixel_to_world(1, 0), tan_wcs().pixel_to_world(2.5, 0.5)
     assert here.separation(there).arcsec < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["CD", "PC", "SIP"])
+def test_binned_keeps_sky_positions_whatever_the_header_has(kind):
+    wcs = tan_wcs()
+    matrix = np.array([[-0.8, 0.6], [0.6, 0.8]]) * 0.262 / 3600
+    if kind == "PC":
+        wcs.wcs.cdelt, wcs.wcs.pc = [1.0, 1.0], matrix
+    else:
+        wcs = WCS({**dict(tan_wcs().to_header()), **_cd_cards(matrix)})
+    if kind == "SIP":
+        wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
+        terms = np.zeros((4, 4))
+        terms[2, 0], terms[1, 1], terms[0, 3] = 2e-5, -1e-5, 3e-9
+        wcs.sip = Sip(terms, terms.T.copy(), None, None, wcs.wcs.crpix)
+    wcs.array_shape = 400, 300
+    image = make_image(400, 300, wcs=wcs).binned(3)
+    x, y = np.array([0.0, 50.0, 99.0]), np.array([0.0, 131.0, 70.0])
+    there = wcs.pixel_to_world(3 * x + 1, 3 * y + 1)
+    assert image.wcs.pixel_to_world(x, y).separation(there).arcsec.max() < 1e-6
+    assert image.wcs.array_shape == (133, 100)
+
+
+def _cd_cards(matrix: np.ndarray) -> dict[str, float]:
+    return {f"CD{i + 1}_{j + 1}": matrix[i, j] for i in range(2) for j in range(2)}
 
 
 def test_binning_by_one_changes_nothing_and_too_much_is_refused():

@@ -52,11 +52,21 @@ def test_angle_on_the_sky_is_that_of_the_pixels_when_north_is_up(tmp_path):
     wcs.wcs.crval, wcs.wcs.crpix = [0.0, 10.0], [11.0, 21.0]
     wcs.wcs.cdelt = [-0.5 / 3600, 0.5 / 3600]
     lines = write_regions(tmp_path / "a.reg", one_star(), wcs=wcs).read_text().splitlines()
-    assert lines[2] == "fk5"
+    assert lines[2] == "icrs"
     ra, dec, a, b, angle = numbers(lines[3])
     assert (ra % 360, dec) == pytest.approx((0.0, 10.0), abs=1e-6)
     assert (a, b, angle) == pytest.approx((3.0, 1.5, 30.0), abs=0.01)
     assert lines[3].count('"') == 2
+
+
+@pytest.mark.parametrize("axes", [("GLON-CAR", "GLAT-CAR"), ("DEC--TAN", "RA---TAN")])
+def test_regions_are_icrs_whatever_the_axes_are(tmp_path, axes):
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.cdelt = axes, [0.5 / 3600, 0.5 / 3600]
+    wcs.wcs.crval, wcs.wcs.crpix = ([30.0, 0.0] if "CAR" in axes[0] else [2.0, 150.0]), [5.0, 5.0]
+    line = write_regions(tmp_path / "a.reg", one_star(), wcs=wcs).read_text().splitlines()[3]
+    expected = wcs.pixel_to_world(10.0, 20.0).icrs
+    assert numbers(line)[:2] == pytest.approx((expected.ra.deg, expected.dec.deg), abs=1e-6)
 
 
 @pytest.mark.parametrize("parity", [-1, 1])

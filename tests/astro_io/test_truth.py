@@ -204,6 +204,16 @@ def test_isophote_reads_the_sky_noise_of_the_catalogue():
         scene_masks(scene_with([Stamp((5, 5, 20, 20), stamp)], [1], sky_sigma=[1, 1]), rule)
 
 
+def test_the_sky_noise_follows_the_bands_that_are_selected():
+    scene = scene_with([], [], (20, 20), ("g", "r", "z"), sky_sigma=[1.0, 2.0, 3.0])
+    scene.catalog.meta["seeing_fwhm_px"] = [4.0, 3.0, 2.0]
+    part = scene.select(("z", "r"))
+    assert part.catalog.meta["sky_sigma"] == [3.0, 2.0]
+    assert part.catalog.meta["seeing_fwhm_px"] == [2.0, 3.0]
+    assert scene.catalog.meta["sky_sigma"] == [1.0, 2.0, 3.0]
+    scene_masks(part, MaskRule(kind="isophote"))
+
+
 def test_masks_of_a_crowded_scene_take_well_under_a_tenth_of_a_second():
     stamp = gaussian_stamp((40, 40), 20, 20, 4.0, peaks=(1.0, 1.0, 1.0))
     stamps = [Stamp((i, i, i + 40, i + 40), stamp) for i in range(150)]

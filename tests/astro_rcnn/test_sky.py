@@ -17,6 +17,16 @@ def test_level_and_noise_of_plain_sky(rng):
     assert sky.correlation == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize("shape", [(60, 80), (300, 400)])
+@pytest.mark.parametrize("level", [99.6, 100.4])
+def test_whole_numbers_do_not_move_the_sky(rng, shape, level):
+    plane = np.rint(rng.normal(level, 2.0, shape)).astype(np.float32)
+    none = np.zeros(shape, bool)
+    sky = subtract_sky(plane, none, none)
+    assert sky.light.mean() == pytest.approx(0, abs=0.15)
+    assert sky.sigma.mean() == pytest.approx(2.04, rel=0.04)
+
+
 def test_a_gradient_is_followed(rng):
     slope = np.linspace(0, 40, 400)[None, :]
     plane = (rng.normal(100, 2, NONE.shape) + slope).astype(np.float32)

@@ -346,6 +346,29 @@ def test_results_of_other_settings_are_not_replaced_unasked(field, tmp_path):
     assert catalog(tmp_path).meta["config"]["min_score"] == 0.9
 
 
+def test_no_file_of_earlier_settings_stays_beside_the_new_ones(field, tmp_path):
+    run_survey([field[0]], tmp_path, WITH_OVERLAY, load_threshold)
+    other = replace(CONFIG, min_score=0.9, catalog_format="ecsv")
+    run_survey([field[0]], tmp_path, other, load_threshold, overwrite=True)
+    assert not (tmp_path / "field.catalog.fits").exists()
+    assert not (tmp_path / "field.overlay.png").exists()
+    with pytest.raises(OutputExistsError, match=r"field\.\w+.* exists\. Pass --overwrite"):
+        run_survey([field[0]], tmp_path, WITH_OVERLAY, load_threshold)
+
+
+def test_photon_noise_is_in_the_errors_where_the_gain_is_known(field, tmp_path):
+    run_survey([field[0]], tmp_path / "sky", CONFIG, load_threshold)
+    with_gain = replace(CONFIG, gain=(0.01,))
+    run_survey([field[0]], tmp_path / "all", with_gain, load_threshold)
+    sky, both = (catalog(tmp_path / name) for name in ("sky", "all"))
+    flux, error = (np.asarray(both[name].value) for name in ("flux_r", "flux_err_r"))
+    bright = flux > 50 * error
+    expected = np.sqrt(np.asarray(sky["flux_err_r"].value) ** 2 + flux / 0.01)
+    np.testing.assert_allclose(error[bright], expected[bright], rtol=0.1)
+    with pytest.raises(ConfigError, match="--gain: expected one number, or one for each of"):
+        run_survey([field[0]], tmp_path / "x", replace(CONFIG, gain=(1.0, 2.0)), load_threshold)
+
+
 def test_files_of_somebody_else_are_not_replaced_unasked(field, tmp_path):
     (tmp_path / "field.reg").write_text("mine")
     with pytest.raises(OutputExistsError, match=r"field.reg exists. Pass --overwrite"):
