@@ -121,7 +121,7 @@ def band_columns(band: str, unit: str = "") -> dict[str, ColumnSpec]:
     dict of str to ColumnSpec
         ``flux_<b>``, ``flux_err_<b>``, ``mag_<b>``, ``mag_err_<b>``.
     """
-    error = "standard error, by the sky, of"
+    error = "standard error (of the sky alone, unless with --gain) of"
     return {
         f"flux_{band}": ColumnSpec("float64", unit, f"{band}: light in the mask above the sky"),
         f"flux_err_{band}": ColumnSpec("float64", unit, f"{error} flux_{band}"),

@@ -23,7 +23,7 @@ AUXILIARY_EXTENSIONS = frozenset((
     "ERR", "ERROR", "SIGMA", "RMS", "STD", "VAR", "VARIANCE", "UNCERT", "IVAR", "INVVAR", "WHT",
     "WEIGHT", "DQ", "MASK", "MASKBITS", "FLAG", "FLAGS", "BPM", "CTX", "CON", "SAMP", "TIME",
     "EXP", "EXPMAP", "NEXP", "COVERAGE", "BACKGROUND", "BKG", "SKY", "PSF", "SEGMENTATION",
-    "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "AREA", "WMAP",
+    "VAR_POISSON", "VAR_RNOISE", "VAR_FLAT", "AREA", "WMAP", "WCSDVARR", "D2IMARR",
 ))
 # fmt: on
 """Extensions beside an image that are not bands of it."""

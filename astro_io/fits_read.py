@@ -33,6 +33,8 @@ __all__ = ["image_name", "read_image"]
 
 logger = logging.getLogger(__name__)
 
+_LOOKUP_CARDS = ("CPDIS", "CPERR", "DP1", "DP2", "D2IM")
+
 
 def read_image(
     spec: str | Path, *, bands: Sequence[str] | None = None, align: Align = "reproject"
@@ -197,8 +199,8 @@ def _without_lookup(header: Header, plane: Plane) -> Header:
         ", ".join(lookups),
     )
     header = header.copy()
-    for key in lookups:
-        del header[key]
+    for key in {str(key) for key in header if str(key).startswith(_LOOKUP_CARDS)}:
+        header.remove(key, ignore_missing=True, remove_all=True)
     return header
 
 

@@ -246,8 +246,8 @@ def _read_table(path: Path) -> Table:
 def _without_mark(table: Table) -> Table:
     """Take the byte-order mark that Excel puts before its text off the first name."""
     for name in table.colnames[:1]:
-        if (plain := name.removeprefix("\ufeff").strip('"')) != name:
-            table.rename_column(name, plain)
+        if name.startswith("\ufeff"):
+            table.rename_column(name, name.removeprefix("\ufeff").strip('"'))
     return table
 
 
@@ -296,8 +296,8 @@ def _numbers(column: Any, *, is_hours: bool | None) -> np.ndarray:
     if is_hours is not None and unit is not None:
         from astropy.units import UnitConversionError, deg, hour
 
-        if is_hours and getattr(unit, "physical_type", None) == "time":
-            return np.asarray(15.0 * unit.to(hour, numbers), np.float64)
+        if is_hours and unit == hour:
+            return 15.0 * numbers
         try:
             return np.asarray(unit.to(deg, numbers), np.float64)
         except (UnitConversionError, AttributeError):

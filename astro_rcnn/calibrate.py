@@ -12,12 +12,15 @@ Weights with a second look (``astro_rcnn.refine``) are refused: teach it after t
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from astro_io import cli
 from astro_io.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,6 +55,7 @@ def _main(argv: Sequence[str] | None) -> int:
     from astro_io.config import override_config
     from astro_io.dataset import open_dataset
     from astro_io.weights import resolve
+    from astro_rcnn.calibration import TEMPERATURE_RANGE
     from astro_rcnn.score_fit import fit_scores, write_calibrated
     from astro_rcnn.scoring import ScoringSettings
     from astro_rcnn.weights_file import read_weights
@@ -75,6 +79,14 @@ def _main(argv: Sequence[str] | None) -> int:
     )
     if not math.isfinite(fit.temperature):
         raise ConfigError(f"{args.dataset}: no detection in {n_images} images: nothing to fit.")
+    if not TEMPERATURE_RANGE[0] < fit.temperature < TEMPERATURE_RANGE[1]:
+        logger.warning(
+            "%s: a temperature of %g is the end of the range: the scores of %d detections say "
+            "nothing of what is true there. Is it a set of the kind that the weights were taught?",
+            args.dataset,
+            fit.temperature,
+            fit.n,
+        )
     written = write_calibrated(
         path,
         args.output,

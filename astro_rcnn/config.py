@@ -379,6 +379,8 @@ class TrainConfig:
         for name in ("keep_checkpoints", "n_looks"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must not be negative; found {getattr(self, name)}.")
+        if self.steps_per_epoch < 1:
+            raise ConfigError(f"steps_per_epoch must be at least 1; found {self.steps_per_epoch}.")
         ends = [stage.until_epoch for stage in self.schedule]
         if not ends or ends != sorted(set(ends)):
             raise ConfigError(

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from astro_io.dataset import open_dataset
-from astro_io.errors import ConfigError, DatasetError
+from astro_io.errors import AstroError, ConfigError, DatasetError
 from astro_io.scene import SceneSource
 from astro_io.truth import MaskRule
 from astro_rcnn.augment import Augmentation
@@ -63,6 +63,8 @@ class TrainingSequence(keras.utils.PyDataset):
         Part of an object's mask that must lie in the crop, or it is not taught.
     truth_min_snr : float
         Fainter true sources are not taught.
+    n_classes : int, optional
+        Classes of the network, with background: a source of another one is refused.
     repeats : sequence of int
         How many times a shuffle shows each scene of each set; empty: once.
     steps_per_epoch : int, optional
@@ -82,7 +84,14 @@ class TrainingSequence(keras.utils.PyDataset):
         If a number is out of range.
     DatasetError
         If there is no scene, or a set lacks a band.
+
+    Attributes
+    ----------
+    failure : AstroError or None
+        What kept a scene from being read.
     """
+
+    failure: AstroError | None = None
 
     def __init__(
         self,
@@ -100,6 +109,7 @@ class TrainingSequence(keras.utils.PyDataset):
         min_visible_fraction: float = 0.1,
         min_visible_px: int = 4,
         truth_min_snr: float = 0.0,
+        n_classes: int | None = None,
         repeats: Sequence[int] = (),
         steps_per_epoch: int | None = None,
         shuffle: bool = True,
@@ -124,8 +134,7 @@ class TrainingSequence(keras.utils.PyDataset):
         self.mini_mask_size = mini_mask_size
         self.augmentation = augmentation
         self.shuffle = shuffle
-        self.seed = seed
-        self.epoch = epoch
+        self.seed, self.epoch = seed, epoch
         self.steps_per_epoch = steps_per_epoch or -(-len(self._shown) // batch_size)
         _require_at_least(1, steps_per_epoch=self.steps_per_epoch)
         self._scene_options: dict[str, Any] = {
@@ -140,7 +149,7 @@ class TrainingSequence(keras.utils.PyDataset):
             "min_visible_fraction": min_visible_fraction,
             "min_visible_px": min_visible_px,
         }
-        self._has_whole_images = size is None
+        self._has_whole_images, self._n_classes = size is None, n_classes
         self.cache = SceneCache(self._load, int(cache_mb * 2**20))
         self.shape = self._crop_shape(size)
         self._ahead = _BatchesAhead(self._batch, threads)
@@ -244,10 +253,24 @@ class TrainingSequence(keras.utils.PyDataset):
 
     def _load(self, number: int) -> PreparedScene:
         """Read and prepare one scene."""
+        try:
+            return self._read(number)
+        except AstroError as error:
+            self.failure = error
+            raise
+
+    def _read(self, number: int) -> PreparedScene:
         which = int(np.searchsorted(self._first, number, side="right")) - 1
         scene = self._sources[which][number - int(self._first[which])]
         prepared = prepare_scene(scene, **self._scene_options)
         found = prepared.image.shape[:2]
+        most = prepared.class_ids.max(initial=0)
+        if self._n_classes is not None and most >= self._n_classes:
+            raise DatasetError(
+                f"{self._names[which]}, {scene.name}: expected classes up to "
+                f"{self._n_classes - 1}, those of the network; found {most}. Give it that many "
+                "(model.class_names), or another set."
+            )
         if self._has_whole_images and number > 0 and found != self.shape:
             raise DatasetError(
                 f"{scene.name}: expected the {self.shape[0]}x{self.shape[1]} px of the first "

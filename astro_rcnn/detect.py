@@ -142,8 +142,8 @@ def _add_pixels(parser: argparse.ArgumentParser) -> None:
     )
     add("--bin", type=int, default=1, metavar="N", help=blocks)
     electrons = (
-        "electrons in one unit of flux, of all bands or of each: errors then hold the photon noise "
-        "of the sources, not of the sky alone"
+        "electrons in one unit of flux, of all bands or of each in the order of the weights: "
+        "errors then hold the photon noise of the sources too"
     )
     add("--gain", type=_numbers, default=(), metavar="E", help=electrons)
     add(

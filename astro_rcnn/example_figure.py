@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from astro_rcnn.evaluation import ScoredScene
 
 CLASS_COLOURS = {1: "#fff04d", 2: "#35d0ff"}
+OTHER_COLOUR = "#7dff6b"
 WRONG_COLOUR = "#ff30ff"
 
 
@@ -108,7 +109,9 @@ def draw_outlines(
     for box, mask, class_id, wrong in zip(boxes, masks, class_ids, is_wrong, strict=True):
         for contour in find_contours(np.pad(mask, 1).astype(float), 0.5):
             lines.append(contour[:, ::-1] - 1.0 + np.array([box[1], box[0]]))
-            colours.append(WRONG_COLOUR if wrong else CLASS_COLOURS[int(class_id)])
+            colours.append(
+                WRONG_COLOUR if wrong else CLASS_COLOURS.get(int(class_id), OTHER_COLOUR)
+            )
     panel.add_collection(LineCollection(lines, colors=colours, linewidths=0.8))
     panel.set_xticks([])
     panel.set_yticks([])

@@ -43,8 +43,8 @@ class SurveyConfig:
     bin : int
         Pixels are first added up in blocks of so many on a side.
     gain : tuple of float
-        Electrons in one unit of flux, of all bands or of each one: errors then hold the photon
-        noise of the sources too. Empty: that of the sky alone.
+        Electrons in one unit of flux, of all bands or of each one in the order of the weights:
+        errors then hold the photon noise of the sources too. Empty: that of the sky alone.
     tile, overlap : int
         Side of a tile and least overlap of neighbours in pixels; tile 0 takes images whole.
     batch_size : int
@@ -84,7 +84,7 @@ class SurveyConfig:
             )
         if self.bin < 1:
             raise ConfigError(f"--bin: expected at least 1, found {self.bin}.")
-        if any(gain <= 0 for gain in self.gain):
+        if not all(gain > 0 for gain in self.gain):
             raise ConfigError(f"--gain: expected numbers above 0, found {self.gain}.")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size: expected at least 1, found {self.batch_size}.")

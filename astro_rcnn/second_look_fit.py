@@ -126,7 +126,9 @@ class LookFinder:
         centres = np.asarray((boxes[:, :2] + boxes[:, 2:]) / 2, np.float32)[None]
         pixels = ops.convert_to_numpy(cut_outs(prepared, centres, self.side))[0]
         first = ops.convert_to_numpy(log_probabilities(probabilities))
-        return np.asarray(pixels, np.float16), np.asarray(first), class_ids
+        limit = np.finfo(np.float16).max  # a saturated star is more, as a plain z-score
+        pixels = np.clip(pixels, -limit, limit).astype(np.float16)
+        return pixels, np.asarray(first), class_ids
 
     def _detector(self, n_sources: int) -> Detector:
         """Return the network with room for that many sources, built once for each room."""
@@ -276,6 +278,8 @@ def fit_second_look(
         verbose=verbose,
     )
     after = model.evaluate(validation, verbose=0)
+    if not math.isfinite(after[0]):
+        raise DatasetError(f"the second look learnt nothing: its loss is {after[0]}.")
     facts = {"n_learnt_from": len(training), "n": len(aside), **asdict(settings)}
     for name, (loss, right) in (("before", before), ("after", after)):
         facts |= {f"loss_{name}": float(loss), f"right_{name}": float(100 * right)}

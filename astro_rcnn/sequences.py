@@ -34,6 +34,7 @@ def make_sequences(config: TrainConfig) -> tuple[TrainingSequence, TrainingSeque
         "normalization_parameters": (
             {"softening": model.normalization_softening} if is_scaled else {}
         ),
+        "n_classes": len(model.class_names),
         "truth_min_snr": data.truth_min_snr,
         "min_visible_fraction": data.min_visible_fraction,
         "seed": config.seed,

@@ -197,6 +197,9 @@ def run_survey(
     if config.catalog_format == "parquet":
         _require("pyarrow", "Parquet catalogues need pyarrow (pip install pyarrow).")
     finished = {job.name: is_finished(job, config, overwrite=overwrite) for job in jobs}
+    for job in jobs if overwrite else ():  # no file of other settings stays beside the new ones
+        for path in set(job.possible_paths(config)) - set(job.paths(config).values()):
+            path.unlink(missing_ok=True)
     outcomes = {job.name: Outcome(job=job, is_skipped=True) for job in jobs if finished[job.name]}
     todo = [job for job in jobs if not finished[job.name]]
     results = _process_all(todo, config, load, scheduler, is_alone=len(jobs) == 1)
@@ -242,9 +245,7 @@ def _write_results(
     from astro_rcnn.overlay import draw_overlay
 
     paths = job.paths(config)
-    for path in job.possible_paths(config):  # also those of an earlier run with other settings
-        if path == paths["catalog"] or path not in paths.values():
-            path.unlink(missing_ok=True)
+    paths["catalog"].unlink(missing_ok=True)
     ids = np.asarray(table["source_id"])
     common: dict[str, Any] = {"source_ids": ids, "wcs": image.wcs, "overwrite": True}
     write_masks(paths["masks"], detections, **common)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -100,7 +101,8 @@ def train(
     verbose : int
         Of `keras.Model.fit`.
     finish : bool
-        Train no further: write the final weights from the newest checkpoint.
+        Train no further: write the final weights from the newest checkpoint, or from that of
+        `resume_from`.
     resume_from : str, optional
         Go on from this checkpoint: an epoch of this run, a file, or a folder that
         `astro_rcnn.packing.pack_checkpoint` wrote. Later epochs of the run are given up.
@@ -139,7 +141,8 @@ def train(
                 is_chief = replicas.is_chief
                 _train(run, replicas)
         if is_chief:
-            _finish(run)
+            newest = start if finish else latest_checkpoint(output / CHECKPOINTS) or start
+            _finish(run, newest)
     finally:
         training.close()
         if validation is not None:
@@ -174,16 +177,29 @@ def _train(run: Run, replicas: Replicas) -> None:
             n_steps = (first_epoch - begin) * config.steps_per_epoch
             if not load_optimizer_state(model, run.start[0], n_steps=n_steps):
                 log.warning("the checkpoint was packed without the optimiser: it starts anew")
-        model.fit(
-            run.training,
-            validation_data=run.validation,
-            validation_steps=config.validation_steps if run.validation else None,
-            initial_epoch=max(begin, first_epoch),
-            epochs=end,
-            shuffle=False,
-            verbose=run.verbose if replicas.is_chief else 0,
-            callbacks=_callbacks(run, replicas),
-        )
+        with _data_errors_first(run.training, run.validation):
+            model.fit(
+                run.training,
+                validation_data=run.validation,
+                validation_steps=config.validation_steps if run.validation else None,
+                initial_epoch=max(begin, first_epoch),
+                epochs=end,
+                shuffle=False,
+                verbose=run.verbose if replicas.is_chief else 0,
+                callbacks=_callbacks(run, replicas),
+            )
+
+
+@contextmanager
+def _data_errors_first(*sequences: TrainingSequence | None) -> Iterator[None]:
+    """Raise what was wrong with a scene, not what TensorFlow makes of it in mid-epoch."""
+    try:
+        yield
+    except Exception as error:
+        failures = [sequence.failure for sequence in sequences if sequence is not None]
+        for failure in filter(None, failures):
+            raise failure from error
+        raise
 
 
 def warn_of_precision(precision: str) -> None:
@@ -219,19 +235,18 @@ def _prepare_folder(run: Run) -> None:
     (run.output / f"{run.config.name}.entry.toml").unlink(missing_ok=True)
 
 
-def _finish(run: Run) -> None:
-    """Make the weights of the newest checkpoint the result."""
-    newest = latest_checkpoint(run.output / CHECKPOINTS) or run.start
-    if newest is not None:
+def _finish(run: Run, checkpoint: tuple[Path, int] | None) -> None:
+    """Make the weights of a checkpoint the result."""
+    if checkpoint is not None:
         wants_average = run.config.optimizer.ema_momentum > 0
-        if wants_average and holds_averages(newest[0]):
-            finish_average(run.config, run.training, newest, run.weights)
-        elif newest == run.start or not run.weights.exists():  # no epoch wrote them
+        if wants_average and holds_averages(checkpoint[0]):
+            finish_average(run.config, run.training, checkpoint, run.weights)
+        elif checkpoint == run.start or not run.weights.exists():  # no epoch wrote them
             if wants_average:
                 log.warning("the checkpoint was packed without averages: its weights as they are")
             model = build_model(run.config.model, run.config.targets, seed=run.config.seed)
-            load_model_state(model, newest[0])
-            write_weights(model, run.weights, run.config, newest[1])
+            load_model_state(model, checkpoint[0])
+            write_weights(model, run.weights, run.config, checkpoint[1])
     write_entry(run.config, run.weights, run.output)
 
 
@@ -258,10 +273,7 @@ def segments(schedule: tuple[StageConfig, ...]) -> Iterator[tuple[int, int, str]
 
 def compile_for_segment(model: MaskRCNN, config: TrainConfig, begin: int, layers: str) -> None:
     """Choose what learns and give the model a fresh optimiser."""
-    model.features.trainable = True
-    pyramid = {layer.name for layer in model.features.layers if layer.name.startswith("fpn_")}
-    for layer in model.features.layers:
-        layer.trainable = layers == "all" or layer.name in pyramid
+    choose_layers(model, layers)
     schedule = StagedSchedule.from_stages(
         config.schedule,
         config.steps_per_epoch,
@@ -273,6 +285,14 @@ def compile_for_segment(model: MaskRCNN, config: TrainConfig, begin: int, layers
         jit_compile=keras.backend.backend() == "jax",
     )
     model.optimizer.build(model.trainable_variables)
+
+
+def choose_layers(model: MaskRCNN, layers: str) -> None:
+    """Let all layers learn, or with ``heads`` those behind the trunk alone."""
+    model.features.trainable = True
+    pyramid = {layer.name for layer in model.features.layers if layer.name.startswith("fpn_")}
+    for layer in model.features.layers:
+        layer.trainable = layers == "all" or layer.name in pyramid
 
 
 def make_optimizer(config: OptimizerConfig, schedule) -> keras.optimizers.Optimizer:
@@ -299,6 +319,8 @@ def finish_average(
     path, epoch = checkpoint
     model = build_model(config.model, config.targets, seed=config.seed)
     load_averaged(model, path)
+    last = next((s for s in config.schedule if s.until_epoch >= epoch), config.schedule[-1])
+    choose_layers(model, last.layers)  # statistics of a trunk that did not learn stay
     training.epoch = epoch - 1  # the same crops, whether training ends or --finish ends it
     if not config.model.is_batch_norm_frozen:
         n_batches = min(CALIBRATION_BATCHES, len(training))

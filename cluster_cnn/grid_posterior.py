@@ -127,8 +127,10 @@ class GridPosterior:
             part = grid * share
             total = part.reshape(len(self), -1).sum(axis=1).reshape(-1, *(1,) * len(group))
             cut.append(np.where(total > 0, part / np.maximum(total, 1e-300), share / share.sum()))
-        draws = GridPosterior(cut, self.places, self.edges).sample(rng, n_draws)
-        return np.clip(draws, low, high), np.zeros((len(self), n_draws))
+        sides = zip(self.edges, low, high, strict=True)
+        edges = [np.clip(edge, least, most) for edge, least, most in sides]
+        draws = GridPosterior(cut, self.places, edges).sample(rng, n_draws)
+        return draws, np.zeros((len(self), n_draws))
 
     def log_density(self, values: np.ndarray) -> np.ndarray:
         """Return logarithms of the probabilities of the bins: (N, D, P) to (N, D)."""

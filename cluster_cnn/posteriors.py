@@ -144,7 +144,7 @@ class MixturePosterior:
         """Return draws (N, D, P) inside a box, however improbable, and log-weights (N, D).
 
         As many of each Gaussian, one parameter after the other, each given those before it; that
-        which the box confines most comes first.
+        with the narrowest side of the box comes first.
 
         References
         ----------
@@ -152,8 +152,7 @@ class MixturePosterior:
         """
         n, k, p = self.means.shape
         scale = np.maximum(self._sigma, 1e-150)
-        under, over = (ndtr((side - self.means) / scale) for side in (low, high))
-        order = np.argsort(np.mean(self.weights[..., None] * (over - under), axis=(0, 1)))
+        order = np.argsort((high - low) / (self.high - self.low))
         means, scale, low, high = (v[..., order] for v in (self.means, scale, low, high))
         shape = self.covariances[:, :, order][..., order]
         shape = shape / (scale[..., :, None] * scale[..., None, :])
@@ -195,7 +194,7 @@ class MixturePosterior:
         precision = np.einsum("nk,nkpq->npq", share, self._precisions)
         target = np.einsum("nk,nkpq,nkq->np", share, self._precisions, self.means)
         top = np.einsum("npq,nq->np", _inverse(precision), target)
-        return _nearest_in_box(top, precision, low, high)
+        return _nearest_in_box(values, top, precision, low, high)
 
     def given(self, place: int, values: np.ndarray) -> MixturePosterior:
         """Return the mixtures of the other parameters where one is known.
@@ -283,21 +282,21 @@ class MixturePosterior:
 
 
 def _nearest_in_box(
-    top: np.ndarray, precision: np.ndarray, low: np.ndarray, high: np.ndarray
+    start: np.ndarray, top: np.ndarray, precision: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
-    """Return the point of a box that is nearest to each point (N, P), by a metric (N, P, P).
+    """Go from points (N, P) towards those of a box nearest to others, by a metric (N, P, P).
 
-    One coordinate after the other, which finds the minimum of a convex square.
+    One coordinate after the other, which finds the minimum of a convex square; where parameters
+    are strongly correlated, after many calls.
     """
-    point = np.clip(top, low, high)
-    if np.array_equal(point, top):
-        return point
+    point = np.clip(start, low, high)
     for _ in range(_SWEEPS):
         for p in range(top.shape[1]):
             own = precision[:, p, p]
             pull = np.einsum("nq,nq->n", precision[:, p], point - top) - own * (point - top)[:, p]
             point[:, p] = np.clip(top[:, p] - pull / own, low[p], high[p])
-    return point
+    is_inside = ((top >= low) & (top <= high)).all(axis=1)
+    return np.where(is_inside[:, None], top, point)
 
 
 def _truncated_normal(

@@ -19,8 +19,7 @@ from cluster_cnn.stamp_coverage import has_middle
 if TYPE_CHECKING:
     from astropy.table import QTable
 
-    from cluster_cnn.stamp_coverage import has_middle
-from cluster_cnn.tasks import StampTask
+    from cluster_cnn.tasks import StampTask
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,9 @@ from cluster_cnn.posteriors import Posterior
 LEAST_SHARE = 0.01
 """A box that holds less of the probability contradicts the pixels."""
 
+USUAL_SHARE = 0.2
+"""With fewer of the draws inside, others are made that all lie there."""
+
 _PEAK_DRAWS = 400
 """Where to begin the climb to a peak: it must hold some 1 in 400 of the probability."""
 
@@ -52,15 +55,14 @@ def quantiles_within(
     draws = posterior.sample(rng, n_draws)
     low, high = _box_within(posterior, low, high)
     inside = ((draws >= low) & (draws <= high)).all(axis=2)
-    is_contradicted = inside.sum(axis=1) < LEAST_SHARE * n_draws
+    share = inside.mean(axis=1)
     result = np.empty((len(draws), len(low), levels.shape[1]))
-    usual = np.flatnonzero(~is_contradicted)
+    usual, odd = np.flatnonzero(share >= USUAL_SHARE), np.flatnonzero(share < USUAL_SHARE)
     result[usual] = _quantiles_of_some(draws[usual], inside[usual], levels)
-    if is_contradicted.any():
-        odd = np.flatnonzero(is_contradicted)
+    if odd.size:
         own, log_weights = posterior.rows(odd).sample_within(rng, n_draws, low, high)
         result[odd] = _weighted_quantiles(own, softmax(log_weights, axis=1), levels)
-    return result, is_contradicted
+    return result, share < LEAST_SHARE
 
 
 def _quantiles_of_some(draws: np.ndarray, chosen: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -106,7 +108,7 @@ def peaks(posterior: Posterior, low: np.ndarray, high: np.ndarray) -> np.ndarray
     rng = np.random.default_rng(0)
     draws = posterior.sample(rng, _PEAK_DRAWS)
     inside = ((draws >= low) & (draws <= high)).all(axis=2)
-    if (odd := np.flatnonzero(inside.sum(axis=1) < LEAST_SHARE * _PEAK_DRAWS)).size:
+    if (odd := np.flatnonzero(inside.mean(axis=1) < USUAL_SHARE)).size:
         own, _ = posterior.rows(odd).sample_within(rng, _PEAK_DRAWS, low, high)
         draws[odd, : own.shape[1]], inside[odd] = own, np.arange(_PEAK_DRAWS) < own.shape[1]
     draws = np.clip(draws, low, high)

@@ -310,7 +310,10 @@ def test_axes_that_are_not_on_the_sky_are_left_out_and_said(tmp_path, caplog):
 
 
 def test_lookup_tables_of_hst_are_left_out_and_the_rest_of_the_wcs_stays(tmp_path, caplog):
-    header = wcs_header(CPDIS1="Lookup", D2IMDIS2="Lookup")
+    header = wcs_header(CPDIS1="Lookup", D2IMDIS2="Lookup", CPERR1=0.04)
+    for i, axis in ((1, 1.0), (2, 2.0)):
+        header.extend([fits.Card.fromstring(f"DP1     = 'AXIS.{i}: {axis}'")])
+    header.extend([fits.Card.fromstring("DP1     = 'NAXES: 2.0'")])
     folder = write_folder(tmp_path / "a", "r", headers={"r": header})
     assert read_image(folder).wcs is not None
     assert "distortion tables (CPDIS1, D2IMDIS2) left out" in caplog.text

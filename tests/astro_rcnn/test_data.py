@@ -187,6 +187,17 @@ def test_a_set_without_a_band_is_refused(dataset):
         sequence(dataset, bands=("g", "y"))
 
 
+def test_a_class_that_the_network_has_not_is_refused_and_remembered(dataset):
+    whole = {"shuffle": False, "batch_size": 5}
+    fit = sequence(dataset, n_classes=3, **whole)
+    fit[0]
+    small = sequence(dataset, n_classes=1, **whole)
+    message = r"expected classes up to 0, those of the network; found [12]\. Give it that many"
+    with pytest.raises(DatasetError, match=message) as caught:
+        small[0]
+    assert small.failure is caught.value and fit.failure is None
+
+
 def test_an_empty_set_is_refused(tmp_path):
     path = write_scenes(tmp_path / "none.h5", [])
     with pytest.raises(DatasetError, match="holds no scene"):

@@ -20,7 +20,7 @@ from training_scenes import write_scenes
 
 from astro_io.errors import ConfigError, InputNotFoundError, OutputExistsError, WeightsError
 from astro_io.run_folder import append_history, latest_checkpoint
-from astro_rcnn.averaging import load_averaged
+from astro_rcnn.averaging import load_averaged, recalibrate_batch_norm
 from astro_rcnn.checkpoint import load_model_state, save_checkpoint
 from astro_rcnn.config import OptimizerConfig, StageConfig, TrainConfig
 from astro_rcnn.model import build_model
@@ -28,6 +28,7 @@ from astro_rcnn.named_weights import named_variables
 from astro_rcnn.sequences import make_sequences
 from astro_rcnn.train import main as command
 from astro_rcnn.trainer import (
+    choose_layers,
     compile_for_segment,
     segments,
     train,
@@ -211,6 +212,29 @@ def test_a_finished_run_finishes_again_alike(straight, tmp_path):
         (copy / "tiny.weights.h5").unlink()
         run(config, copy, **{option: True})
         assert_same_files(output / "tiny.weights.h5", copy / "tiny.weights.h5")
+
+
+def test_a_run_is_finished_from_the_epoch_asked_for(straight, tmp_path):
+    config, output = straight
+    copy = shutil.copytree(output, tmp_path / "run")
+    epochs = sorted(int(p.stem.split("_")[1]) for p in (copy / "checkpoints").glob("epoch_*.h5"))
+    run(config, copy, finish=True, resume_from=str(epochs[0]))
+    assert read_weights(copy / "tiny.weights.h5")[2]["epoch"] == epochs[0] < epochs[-1]
+
+
+def test_statistics_of_a_trunk_that_does_not_learn_stay(straight):
+    """At the end of a run whose last stage trains the heads alone."""
+    config = straight[0]
+    model = build_model(replace(config.model, is_batch_norm_frozen=False))
+    choose_layers(model, "heads")
+    trunk = [n.split("/")[0] for n in named_variables(model) if n.startswith(("stem_", "res"))]
+    before = {n: np.asarray(v) for n, v in named_variables(model).items() if "moving" in n}
+    training, _ = make_sequences(config)
+    recalibrate_batch_norm(model, iter([training[0]]))
+    training.close()
+    after = named_variables(model)
+    changed = {n.split("/")[0] for n, v in before.items() if (np.asarray(after[n]) != v).any()}
+    assert trunk and changed and not changed & set(trunk)
 
 
 def test_there_is_nothing_to_finish_without_a_checkpoint(dataset, tmp_path):

@@ -206,6 +206,29 @@ def test_a_peak_keeps_to_the_box_and_to_the_trained_range():
     np.testing.assert_array_equal(peaks(one_gaussian(), *far), [[41.0, 40.0]])
 
 
+@pytest.mark.parametrize("rho", [0.5, 0.98])
+def test_free_parameters_follow_to_the_peak_in_a_box(rho):
+    covariance = np.array([[1, 0.5, 0.5], [0.5, 1, rho], [0.5, rho, 1]])
+    posterior = MixturePosterior(
+        np.ones((1, 1)),
+        np.zeros((1, 1, 3)),
+        covariance[None, None],
+        np.full(3, -50.0),
+        np.full(3, 50.0),
+    )
+    for least in (1.0, 3.0):
+        box = np.array([least, -np.inf, -np.inf]), np.full(3, np.inf)
+        np.testing.assert_allclose(
+            peaks(posterior, *box), [[least, least / 2, least / 2]], atol=0.01
+        )
+
+
+def test_draws_of_a_grid_are_uniform_in_what_the_box_leaves_of_a_bin():
+    box = np.array([0.4, 0.0, 10.0]), np.array([0.6, 3.0, 20.0])
+    draws, _ = grid().sample_within(np.random.default_rng(1), 4000, *box)
+    np.testing.assert_allclose(np.quantile(draws[0, :, 0], [0.16, 0.84]), [0.432, 0.568], atol=0.01)
+
+
 def test_the_peak_of_a_grid_is_the_middle_of_its_fullest_bin():
     places = np.full(3, -np.inf), np.full(3, np.inf)
     np.testing.assert_allclose(peaks(grid(), *places), [[1.5, 0.5, 25.0]])
