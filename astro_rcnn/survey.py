@@ -235,7 +235,7 @@ def _gains(image: SkyImage, gain: Sequence[float]) -> Sequence[float] | None:
             f"--gain: expected one number, or one for each of {', '.join(image.bands)}; found "
             f"{', '.join(f'{g:g}' for g in gain)}."
         )
-    return None if not gain else gain if len(gain) > 1 else gain * len(image.bands)
+    return tuple(gain) * len(image.bands) if len(gain) == 1 else gain or None
 
 
 def _write_results(
