@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from astro_io.errors import ConfigError, DatasetError
 from astro_io.scene import Scene, Stamp
+
+if TYPE_CHECKING:
+    from astropy.table import Table
 
 STAR, GALAXY = 1, 2
 
@@ -202,6 +205,59 @@ def scene_masks(scene: Scene, rule: MaskRule) -> tuple[np.ndarray, tuple[np.ndar
         boxes[i], mask = _tight_inside(mask, stamp, scene.image.shape)
         masks.append(mask)
     return boxes, tuple(masks)
+
+
+def in_one_band(scene: Scene, band: str, rule: MaskRule) -> Scene:
+    """Return a scene as one band shows it: its image, its masks, its signal to noise.
+
+    Parameters
+    ----------
+    scene : Scene
+    band : str
+        One of its image.
+    rule : MaskRule
+
+    Returns
+    -------
+    Scene
+        With ``snr`` in this band alone, where the noise of the sky is known. If the truth is
+        not known in this band (PhoSim's is that of g), or `rule` looks at another one, the masks
+        are those of the whole scene: ``truth`` is then ``"mask"``.
+
+    Raises
+    ------
+    ImageError
+        If the image has no such band.
+    """
+    seen = scene.select((band,))
+    if scene.truth == "mask" or len(scene.image.bands) == 1:
+        return seen
+    is_known = not seen.stamps or any((stamp.pixels > 0).any() for stamp in seen.stamps)
+    if rule.band in (None, band) and is_known:
+        return replace(seen, catalog=_with_snr_of(seen, scene))
+    boxes, masks = scene_masks(scene, rule)
+    stamps = tuple(
+        Stamp(tuple(box), mask[..., None].astype(np.float32))
+        for box, mask in zip(boxes.tolist(), masks, strict=True)
+    )
+    return replace(seen, stamps=stamps, truth="mask")
+
+
+def _with_snr_of(seen: Scene, scene: Scene) -> Table:
+    """Return the catalogue of a scene of fewer bands with the signal to noise that is left."""
+    table = seen.catalog
+    if "snr" not in table.colnames or "sky_sigma" not in table.meta:
+        return table
+    table = table.copy()
+    share = _power(seen) / np.maximum(_power(scene), np.finfo(np.float64).tiny)
+    table["snr"] = (np.asarray(table["snr"]) * np.sqrt(share)).astype(np.float32)
+    return table
+
+
+def _power(scene: Scene) -> np.ndarray:
+    """Return the sum of light squared, in units of the noise, of every source."""
+    sigma = np.asarray(scene.catalog.meta["sky_sigma"], np.float64)
+    return np.array([np.nansum((stamp.pixels / sigma) ** 2.0) for stamp in scene.stamps])
 
 
 def _edges(stamp: Stamp, shape: tuple[int, int]) -> Edges:

@@ -25,7 +25,7 @@ class ModelConfig:
     Attributes
     ----------
     bands : tuple of str
-        Bands in channel order.
+        Bands in channel order; ``("any",)``: any one band, in training another in each scene.
     class_names : tuple of str
         Classes, background first.
     trunk : {"resnet101", "resnet50", "compact"}

@@ -14,8 +14,9 @@ import numpy as np
 from astro_io.dataset import open_dataset
 from astro_io.errors import AstroError, ConfigError, DatasetError
 from astro_io.scene import SceneSource
-from astro_io.truth import MaskRule
+from astro_io.truth import MaskRule, in_one_band
 from astro_rcnn.augment import Augmentation
+from astro_rcnn.config import ANY_BAND
 from astro_rcnn.crops import Crop, mini_masks
 from astro_rcnn.scene_cache import PreparedScene, SceneCache, cut_crop, prepare_scene
 
@@ -41,7 +42,7 @@ class TrainingSequence(keras.utils.PyDataset):
     datasets : path or sequence of paths
         Anything that `astro_io.dataset.open_dataset` opens; several sets are joined.
     bands : sequence of str
-        Channels, in this order.
+        Channels, in this order; `ANY_BAND`: one, in each scene another of those that it has.
     size : int, (int, int) or None
         Height and width of the crops in pixels; None: whole images, all of the shape of the
         first. Images smaller than a crop are filled up with 0 (background).
@@ -262,7 +263,12 @@ class TrainingSequence(keras.utils.PyDataset):
     def _read(self, number: int) -> PreparedScene:
         which = int(np.searchsorted(self._first, number, side="right")) - 1
         scene = self._sources[which][number - int(self._first[which])]
-        prepared = prepare_scene(scene, **self._scene_options)
+        options = self._scene_options
+        if self.bands == ANY_BAND:  # in each scene another one
+            band = scene.image.bands[number % len(scene.image.bands)]
+            scene = in_one_band(scene, band, options["mask_rule"])
+            options = {**options, "bands": (band,)}
+        prepared = prepare_scene(scene, **options)
         found = prepared.image.shape[:2]
         most = prepared.class_ids.max(initial=0)
         if self._n_classes is not None and most >= self._n_classes:
@@ -353,7 +359,7 @@ def _open_all(paths: Sequence[str | Path], bands: tuple[str, ...]) -> list[Scene
     """Open the sets and check that they can serve."""
     sources = [open_dataset(path) for path in paths]
     for path, source in zip(paths, sources, strict=True):
-        missing = [band for band in bands if band not in source.bands]
+        missing = [band for band in bands if band not in (*source.bands, *ANY_BAND)]
         if missing:
             raise DatasetError(
                 f"{path}: expected bands {', '.join(bands)}; found {', '.join(source.bands)}. "

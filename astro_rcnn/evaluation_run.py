@@ -15,6 +15,7 @@ from astro_io.errors import OutputExistsError
 from astro_io.image import SkyImage
 from astro_io.provenance import provenance
 from astro_io.scene import Scene, SceneSource
+from astro_io.truth import MaskRule, in_one_band
 from astro_rcnn.config import ANY_BAND
 from astro_rcnn.cutout_figure import SUBJECTS, CutoutGallery
 from astro_rcnn.detections import Detections
@@ -47,7 +48,9 @@ MEANINGS = {
 """Descriptions of the columns that do not speak for themselves."""
 
 
-def as_seen_by(bands: Sequence[str], scene: Scene, band: str | None = None) -> Scene:
+def as_seen_by(
+    bands: Sequence[str], scene: Scene, band: str | None = None, rule: MaskRule | None = None
+) -> Scene:
     """Return a scene with the one band that a network for any band is shown.
 
     Parameters
@@ -57,10 +60,11 @@ def as_seen_by(bands: Sequence[str], scene: Scene, band: str | None = None) -> S
     scene : Scene
     band : str, optional
         As of `magnitude_band`.
+    rule : MaskRule, optional
     """
     if tuple(bands) != ANY_BAND:
         return scene
-    return scene.select((magnitude_band(scene.image.bands, band),))
+    return in_one_band(scene, magnitude_band(scene.image.bands, band), rule or MaskRule())
 
 
 def in_bands(bands: Sequence[str], image: SkyImage) -> SkyImage:
@@ -140,7 +144,7 @@ def score_dataset(
         for name, subject in SUBJECTS.items()
     }
     for i in progress(range(n_images), description="images", total=n_images, unit="image"):
-        scored = scorer.add(as_seen_by(detector.bands, dataset[i], settings.band))
+        scored = scorer.add(as_seen_by(detector.bands, dataset[i], settings.band, settings.rule))
         for gallery in galleries.values():
             gallery.add(scored)
         if i < n_examples:

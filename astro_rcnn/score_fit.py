@@ -73,7 +73,7 @@ def fit_scores(
         If the file does not fit the settings.
     """
     detector = Detector.load(weights, config=model, min_confidence=min_score, temperature=1.0)
-    seen = (as_seen_by(detector.bands, scene, settings.band) for scene in scenes)
+    seen = (as_seen_by(detector.bands, scene, settings.band, settings.rule) for scene in scenes)
     evaluation = evaluate_scenes(detect_with(detector), seen, settings, with_coco=False)
     found = evaluation.metrics["calibration"]
     plain_score = shift_score(model.min_confidence, 1.0 / model.temperature)

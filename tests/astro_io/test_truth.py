@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from astro_io.dataset import Scene, Stamp, new_truth_catalog
-from astro_io.errors import ConfigError, DatasetError
+from astro_io.errors import ConfigError, DatasetError, ImageError
 from astro_io.image import SkyImage
-from astro_io.truth import MaskRule, blur_mask, mask_from_stamp, scene_masks
+from astro_io.truth import MaskRule, blur_mask, in_one_band, mask_from_stamp, scene_masks
 
 SHARP = MaskRule(blur_sigma_px=0.0)
 
@@ -227,3 +227,44 @@ def _seconds(call):
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
+
+
+def one_band_scene():
+    """Return a source of 3 px in g and 5 px in r, of a third of the power in r (9 and 4.5)."""
+    stamp = np.zeros((7, 7, 2), np.float32)
+    stamp[2:5, 2:5, 0] = 2.0
+    stamp[1:6, 1:6, 1] = 1.2
+    scene = scene_with([Stamp((5, 5, 12, 12), stamp)], [2], (30, 40), ("g", "r"), sky_sigma=[2, 2])
+    scene.catalog["snr"] = [4.0]
+    return scene
+
+
+def test_one_band_has_its_own_masks_and_signal_to_noise():
+    scene = one_band_scene()
+    seen = in_one_band(scene, "r", SHARP)
+    assert seen.image.bands == ("r",) and seen.truth == "flux"
+    assert scene_masks(seen, SHARP)[0].tolist() == [[6, 6, 11, 11]]
+    assert scene_masks(in_one_band(scene, "g", SHARP), SHARP)[0].tolist() == [[7, 7, 10, 10]]
+    # Power 25 * 0.6^2 = 9 of 9 + 9 * 1^2 = 18.
+    assert seen.catalog["snr"][0] == pytest.approx(4.0 / np.sqrt(2.0), rel=1e-6)
+    assert scene.catalog["snr"][0] == 4.0
+    without = one_band_scene()
+    del without.catalog["snr"]
+    assert "snr" not in in_one_band(without, "r", SHARP).catalog.colnames
+
+
+@pytest.mark.parametrize(("rule", "unknown"), [(SHARP, 1), (replace(SHARP, band="g"), None)])
+def test_one_band_whose_truth_does_not_serve_has_the_masks_of_the_scene(rule, unknown):
+    scene = one_band_scene()
+    if unknown is not None:
+        scene.stamps[0].pixels[..., unknown] = np.nan
+    seen = in_one_band(scene, "r", rule)
+    assert seen.truth == "mask" and seen.image.bands == ("r",)
+    assert scene_masks(seen, rule)[0].tolist() == [[7, 7, 10, 10]]
+
+
+def test_one_band_of_an_empty_scene():
+    scene = scene_with([], [], (20, 20), ("g", "r"), sky_sigma=[1.0, 2.0])
+    assert len(in_one_band(scene, "r", MaskRule())) == 0
+    with pytest.raises(ImageError, match="y"):
+        in_one_band(scene, "y", MaskRule())

@@ -187,6 +187,17 @@ def test_a_set_without_a_band_is_refused(dataset):
         sequence(dataset, bands=("g", "y"))
 
 
+def test_a_network_for_any_band_learns_another_band_in_each_scene(dataset, tmp_path):
+    two = write_scenes(tmp_path / "other.h5", [random_scene(7, 10, (72, 90))])
+    data = sequence([dataset, two], bands=("any",))
+    assert data[0][0]["image"].shape == (2, 32, 32, 1)
+    for number, name in enumerate([*BANDS, "g", "r", "z"]):
+        shown = data.cache[number].image
+        alone = sequence([dataset, two], bands=(name,)).cache[number]
+        np.testing.assert_array_equal(shown, alone.image)
+        np.testing.assert_array_equal(data.cache[number].boxes, alone.boxes)
+
+
 def test_a_class_that_the_network_has_not_is_refused_and_remembered(dataset):
     whole = {"shuffle": False, "batch_size": 5}
     fit = sequence(dataset, n_classes=3, **whole)
