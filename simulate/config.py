@@ -53,6 +53,11 @@ class FieldConfig:
                 raise ConfigError(
                     f"[psf] {key}: expected one value a band ({', '.join(bands)}); found {length}."
                 )
+        if self.galaxies.count_band not in bands:
+            raise ConfigError(
+                "[galaxies] count_band: expected one of the bands of [survey], "
+                f"{', '.join(bands)}; found {self.galaxies.count_band}."
+            )
 
 
 def preset_names() -> list[str]:

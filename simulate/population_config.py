@@ -162,7 +162,8 @@ class StarConfig:
     cool_fraction : float
         Share of M dwarfs.
     milky_way : section, optional
-        Replaces density, slope and the shares; `bright_mag` and `faint_mag` hold.
+        Replaces density, slope and the shares, which must not be set beside it; `bright_mag`
+        and `faint_mag` hold.
     """
 
     density_arcmin2: Range = (1.5, 1.5)
@@ -181,6 +182,15 @@ class StarConfig:
                 "[stars] expected bright_mag < faint_mag; found "
                 f"{self.bright_mag}, {self.faint_mag}."
             )
+        if self.milky_way is None:
+            return
+        for name in ("density_arcmin2", "slope", "hot_fraction", "cool_fraction"):
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ConfigError(
+                    f"[stars] {name}: does nothing beside [stars.milky_way], which counts the "
+                    "stars itself. Set stars.milky_way.latitude_deg for more or fewer, or take a "
+                    "preset without it."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _CLASSES = {"star": STAR, "galaxy": GALAXY}
 _READ_ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, ImportError)
 _SERSIC_RANGE = (0.4, 6.2)
+_FARTHEST_DEG = 60.0
+"""No field reaches so far; at 90 degrees a gnomonic projection ends."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -94,7 +96,9 @@ class SourceTable:
         if center is not None:
             exposure = replace(exposure, ra_deg=center[0], dec_deg=center[1])
         if self.ra_deg is not None and len(rows):
-            x, y = exposure.wcs().all_world2pix(ra, dec, 0)
+            is_near = _separation_deg(ra, dec, exposure) < _FARTHEST_DEG
+            rows, sources = rows[is_near], sources.take(is_near)
+            x, y = exposure.wcs().all_world2pix(ra[is_near], dec[is_near], 0)
             sources = replace(sources, x=np.asarray(x), y=np.asarray(y))
         return sources, exposure, rows.astype(np.int32)
 
@@ -293,6 +297,14 @@ def _missing(table: Table, path: Path, name: str) -> str:
         f"--catalog {path}: no column {name}; it has {', '.join(table.colnames) or 'no column'}. "
         "docs/simulate.md lists the columns."
     )
+
+
+def _separation_deg(ra_deg: np.ndarray, dec_deg: np.ndarray, exposure: Exposure) -> np.ndarray:
+    """Return how far directions lie from the middle of the field."""
+    from astropy.coordinates import angular_separation
+
+    here = np.deg2rad([exposure.ra_deg, exposure.dec_deg])
+    return np.rad2deg(angular_separation(*here, np.deg2rad(ra_deg), np.deg2rad(dec_deg)))
 
 
 def _middle(ra_deg: np.ndarray, dec_deg: np.ndarray) -> tuple[float, float]:

@@ -47,7 +47,7 @@ def open_writer(
     overwrite : bool
         Start anew.
     table : SourceTable, optional
-        Its hash becomes part of what makes the set.
+        Its hash and its middle become part of what makes the set.
 
     Returns
     -------
@@ -57,6 +57,8 @@ def open_writer(
     attributes = {"preset": preset, "seed": seed, "config": config_to_dict(config)}
     if table is not None:
         attributes["catalog_sha256"] = table.sha256
+        if table.center_deg is not None:
+            attributes["center_deg"] = list(table.center_deg)
     return WRITERS[file_format](
         path,
         bands=config.survey.bands,

@@ -89,6 +89,12 @@ def test_middle_of_the_field_can_be_given(tmp_path: Path):
     assert _simulate(tmp_path, table).catalog["x"][1] == pytest.approx(63.5, abs=0.01)
 
 
+def test_sources_on_the_other_side_of_the_sky_are_left_out(tmp_path: Path):
+    table = _rows(x=None, y=None, ra=[10.0, 100.0, 190.0], dec=[0.0] * 3)
+    scene = _simulate(tmp_path, table, center_deg=(10.0, 0.0))
+    assert list(scene.catalog["catalog_row"]) == [0]
+
+
 def test_units_of_columns_are_honoured(tmp_path: Path):
     table = QTable(_rows(half_light_radius_arcsec=[0.0, 0.02, 0.01]))
     table["half_light_radius_arcsec"] = table["half_light_radius_arcsec"] * 1.0
@@ -184,6 +190,14 @@ def test_command_simulates_a_catalogue(tmp_path: Path, capsys: pytest.CaptureFix
     _write(tmp_path, _rows(x=[31.0, 90.0, 64.0]))
     assert _command(tmp_path, "--n", "3", "--catalog", catalog) == 2
     assert "catalog_sha256" in capsys.readouterr().err
+
+
+def test_a_set_keeps_its_middle(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    catalog = str(_write(tmp_path, _rows(x=None, y=None, ra=[1.0] * 3, dec=[2.0] * 3)))
+    assert _command(tmp_path, "--n", "1", "--catalog", catalog, "--center", "1,2") == 0
+    assert _command(tmp_path, "--n", "2", "--catalog", catalog, "--center", "1,2.001") == 2
+    assert "center_deg" in capsys.readouterr().err
+    assert _command(tmp_path, "--n", "2", "--catalog", catalog, "--center", "1,2") == 0
 
 
 @pytest.mark.parametrize(
