@@ -207,6 +207,11 @@ def scene_masks(scene: Scene, rule: MaskRule) -> tuple[np.ndarray, tuple[np.ndar
     return boxes, tuple(masks)
 
 
+def band_in_turn(scene: Scene) -> str:
+    """Return the band that a scene teaches a network for any one band: another in each scene."""
+    return scene.image.bands[scene.index % len(scene.image.bands)]
+
+
 def in_one_band(scene: Scene, band: str, rule: MaskRule) -> Scene:
     """Return a scene as one band shows it: its image, its masks, its signal to noise.
 

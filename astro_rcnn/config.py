@@ -132,6 +132,12 @@ class ModelConfig:
                 "[model]: there is no pyramid level under 1 (stride 2); found "
                 f"rpn_levels {self.rpn_levels}, roi_levels {self.roi_levels}."
             )
+        first, last = self.roi_levels[0], self.roi_levels[-1]
+        if self.roi_levels != tuple(range(first, last + 1)):
+            raise ConfigError(
+                "[model]: regions choose among pyramid levels by their size, so roi_levels must "
+                f"rise one by one; found {self.roi_levels}."
+            )
         if not 0.0 <= self.min_confidence <= 1.0:
             raise ConfigError(
                 f"[model]: min_confidence must lie in 0..1; found {self.min_confidence}."

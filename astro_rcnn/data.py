@@ -14,7 +14,7 @@ import numpy as np
 from astro_io.dataset import open_dataset
 from astro_io.errors import AstroError, ConfigError, DatasetError
 from astro_io.scene import SceneSource
-from astro_io.truth import MaskRule, in_one_band
+from astro_io.truth import MaskRule, band_in_turn, in_one_band
 from astro_rcnn.augment import Augmentation
 from astro_rcnn.config import ANY_BAND
 from astro_rcnn.crops import Crop, mini_masks
@@ -265,9 +265,8 @@ class TrainingSequence(keras.utils.PyDataset):
         scene = self._sources[which][number - int(self._first[which])]
         options = self._scene_options
         if self.bands == ANY_BAND:  # in each scene another one
-            band = scene.image.bands[number % len(scene.image.bands)]
-            scene = in_one_band(scene, band, options["mask_rule"])
-            options = {**options, "bands": (band,)}
+            scene = in_one_band(scene, band_in_turn(scene), options["mask_rule"])
+            options = {**options, "bands": scene.image.bands}
         prepared = prepare_scene(scene, **options)
         found = prepared.image.shape[:2]
         most = prepared.class_ids.max(initial=0)

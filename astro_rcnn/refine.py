@@ -112,8 +112,7 @@ def _learn(
 
     head = None
     if args.begin_with:
-        sizes = {"n_bands": len(settings.bands), "n_classes": settings.n_classes}
-        head = second_look_of(args.begin_with, side=args.side, **sizes)
+        head = second_look_of(args.begin_with, settings, side=args.side)
     sets = [open_dataset(path) for path in args.dataset]
     args.output.mkdir(parents=True, exist_ok=True)
     looks = collect(LookFinder(source, args.side), sets, limit=args.limit)

@@ -15,8 +15,10 @@ from keras import ops
 from astro_io.cli import progress
 from astro_io.errors import DatasetError, WeightsError
 from astro_io.scene import Scene, SceneSource
+from astro_io.truth import band_in_turn
 from astro_io.weights import resolve
 from astro_rcnn.completeness import distances
+from astro_rcnn.config import ModelConfig
 from astro_rcnn.detector import Detector
 from astro_rcnn.evaluation_run import as_seen_by, in_bands
 from astro_rcnn.named_weights import assign_strictly, named_variables
@@ -114,7 +116,7 @@ class LookFinder:
     def look(self, scene: Scene) -> tuple[np.ndarray, ...]:
         """Return pixels, log-probabilities and true classes of the detections in one scene."""
         detector = self._detector(len(scene.catalog))
-        scene = as_seen_by(detector.bands, scene)
+        scene = as_seen_by(detector.bands, scene, band_in_turn(scene))
         image = in_bands(detector.bands, scene.image)
         prepared = detector.prepare(image.pixels, image.bad)[None]
         found = {k: v[0] for k, v in detector.find_boxes(prepared, image.shape).items()}
@@ -286,8 +288,16 @@ def fit_second_look(
     return head, facts
 
 
-def second_look_of(weights: str | Path, *, side: int, n_bands: int, n_classes: int) -> keras.Model:
-    """Build a second look, parameters as of `second_look_head`, as some weights have it.
+def second_look_of(weights: str | Path, settings: ModelConfig, *, side: int) -> keras.Model:
+    """Build the second look that some weights have, to begin another with.
+
+    Parameters
+    ----------
+    weights : str or Path
+    settings : ModelConfig
+        Of the network that is to look twice.
+    side : int
+        Of the cut-outs.
 
     Raises
     ------
@@ -295,14 +305,21 @@ def second_look_of(weights: str | Path, *, side: int, n_bands: int, n_classes: i
         If they have none, or one for other cut-outs, bands or classes.
     """
     path, _ = resolve(weights)
-    _, tensors, _ = read_weights(path)
+    other, tensors, _ = read_weights(path)
     rest = without_second_look(tensors)
     if len(rest) == len(tensors):
         raise WeightsError(
             f"{path.name} has no second look to begin with. Name weights that look twice, such as "
             "decam-grz, or begin at random."
         )
-    head = second_look_head(side=side, n_bands=n_bands, n_classes=n_classes)
+    if (other.bands, other.class_names) != (settings.bands, settings.class_names):
+        raise WeightsError(
+            f"{path.name}: expected a second look of bands {', '.join(settings.bands)} and classes "
+            f"{', '.join(settings.class_names)}; found bands {', '.join(other.bands)}, classes "
+            f"{', '.join(other.class_names)}. Begin at random."
+        )
+    sizes = {"n_bands": len(settings.bands), "n_classes": settings.n_classes}
+    head = second_look_head(side=side, **sizes)
     own = {name: value for name, value in tensors.items() if name not in rest}
     assign_strictly(head, own, where=f"the second look of {path.name}")
     return head

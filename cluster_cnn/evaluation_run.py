@@ -113,7 +113,7 @@ def evaluate(
             truth.is_cluster, estimates.p_cluster, estimates.entropy
         ),
         "visibility": _visibility(truth, estimates),
-        "out_of_range": float(estimates.is_strange.mean()),
+        "out_of_range": float((estimates.is_strange | estimates.is_contradicted).mean()),
     }
     if known is not None:
         metrics[f"parameters_{KNOWN}_known"] = _scores(names, truth, known)

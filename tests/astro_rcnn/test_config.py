@@ -24,6 +24,7 @@ CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("astro_r
         (lambda: ModelConfig(trunk="vgg"), "trunk 'vgg' unknown; choose one of resnet101"),
         (lambda: ModelConfig(anchor_scales=(8.0,)), "one anchor scale for each of the 5"),
         (lambda: ModelConfig(mean_pixel=(1.0, 2.0)), "mean_pixel has 2 values for 3 bands"),
+        (lambda: ModelConfig(roi_levels=(2, 4)), "must rise one by one; found .2, 4."),
         (lambda: ModelConfig(roi_levels=(0, 1)), "no pyramid level under 1 .stride 2.; found"),
         (lambda: ModelConfig(temperature=0.0), "temperature must be above 0; found 0.0"),
         (lambda: TrainConfig(precision="half"), "precision is 'float32' or 'bfloat16'"),
