@@ -3,13 +3,15 @@
 ::
 
     python benchmarks/detect_speed.py
-    python benchmarks/detect_speed.py --engines keras openvino openvino-bf16 \
-        --backends tensorflow jax --weights runs/compact/compact.weights.h5
+    python benchmarks/detect_speed.py --weights runs/compact --backends tensorflow jax \
+        --engines keras openvino openvino-bf16
+    python benchmarks/detect_speed.py --torch-python TORCH/bin/python
 
-Every case runs in a process of its own and ends with 150 masks. The compact network has its
-trained weights where there are any. ResNet-101 in the paper's configuration has random ones: the
-layers that choose are set so that every region counts as a source and boxes stay at their
-anchors, which changes what is found and not what is computed.
+Every case runs in a process of its own and ends with 150 masks; weights that look twice do so.
+``--weights paper`` is ResNet-101 with the pyramid and heads of Burke et al. 2019, with random
+weights: the layers that choose are set so that every region counts as a source and boxes stay at
+their anchors, which changes what is found and not what is computed. ``--torch-python`` names an
+environment with torchvision, whose ``maskrcnn_resnet50_fpn`` then takes the same tile, 100 masks.
 
 CPU time, summed over the cores, is printed beside wall-clock time: on a machine that is busy with
 something else it is the number to go by. Prints Markdown.
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 TILE = ROOT / "examples" / "tile"
-COMPACT_CONFIG = ROOT / "configs" / "astro_rcnn_compact.toml"
+TORCH_SCRIPT = Path(__file__).with_name("torchvision_speed.py")
+PAPER = "paper"
 
 N_MASKS = 150
 ORIGINAL_S = 2.5
@@ -52,17 +55,19 @@ MEASURED = "measured: "
 def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.case:
-        print(MEASURED + json.dumps(measure_case(*args.case, args.weights, args.repeats)))
+        print(MEASURED + json.dumps(measure_case(*args.case, args.repeats)))
         return 0
     print(describe_machine(), flush=True)
     rows = []
-    for network in args.networks:
+    for weights in args.weights:
         for backend in args.backends:
             for engine in args.engines:
                 if engine == "keras" or backend == "tensorflow":
-                    rows.append(run_case(network, engine, backend, args))
+                    rows.append(run_case(weights, engine, backend, args.repeats))
     print(as_table(rows))
-    print(describe_command(args.weights))
+    if args.torch_python:
+        print(time_torchvision(args.torch_python, args.repeats))
+    print(describe_command())
     print(f"\nload average afterwards: {_load()}")
     return 0
 
@@ -70,26 +75,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--networks", nargs="+", default=["compact", "resnet101"])
+    default = ["decam-grz", "astro-rcnn-r101", PAPER]
+    add("--weights", nargs="+", default=default, help=f"default {' '.join(default)}")
     add("--engines", nargs="+", default=["keras"])
     add("--backends", nargs="+", default=["tensorflow"])
-    add("--weights", default="", help="of the compact network; default: the shipped ones, or none")
     add("--repeats", type=int, default=9)
-    add("--case", nargs=2, metavar=("NETWORK", "ENGINE"), help=argparse.SUPPRESS)
+    add("--torch-python", metavar="PATH", help="interpreter that has torchvision")
+    add("--case", nargs=2, metavar=("WEIGHTS", "ENGINE"), help=argparse.SUPPRESS)
     return parser
 
 
 # === one case, in its own process ===
 
 
-def measure_case(network: str, engine: str, weights: str, repeats: int) -> dict[str, Any]:
+def measure_case(weights: str, engine: str, repeats: int) -> dict[str, Any]:
     """Time loading, the first call and further ones; seconds, and counts."""
-    start = time.perf_counter()
-    detector, origin = load_compact(engine, weights) if network == "compact" else load_paper(engine)
-    load_s = time.perf_counter() - start
     from astro_io.fits_read import read_image
+    from astro_rcnn.config import ANY_BAND
+    from astro_rcnn.detector import Detector
 
-    image = read_image(TILE).select(detector.bands)
+    start = time.perf_counter()
+    if weights == PAPER:
+        detector = load_paper(engine)
+    else:
+        forced = {"min_confidence": 0.0, "max_detections": N_MASKS}
+        detector = Detector.load(weights, engine=engine, **forced)
+    load_s = time.perf_counter() - start
+    image = read_image(TILE).select(("r",) if detector.bands == ANY_BAND else detector.bands)
     normalisation = detector.statistics(image)
 
     def detect() -> int:
@@ -99,7 +111,6 @@ def measure_case(network: str, engine: str, weights: str, repeats: int) -> dict[
     later = [_timed(detect)[:2] for _ in range(repeats)]
     wall, cpu = zip(*later, strict=True)
     return {
-        "weights": origin,
         "load_s": load_s,
         "first_s": first_wall,
         "first_cpu_s": first_cpu,
@@ -110,42 +121,17 @@ def measure_case(network: str, engine: str, weights: str, repeats: int) -> dict[
     }
 
 
-def load_compact(engine: str, weights: str) -> tuple[Detector, str]:
-    """Load the compact network with its trained weights, or random ones where there are none."""
-    from astro_io.config import load_config
-    from astro_io.errors import WeightsError
-    from astro_rcnn.config import TrainConfig
-    from astro_rcnn.detect import DEFAULT_WEIGHTS
-    from astro_rcnn.detector import Detector
-
-    forced = {"min_confidence": 0.0, "max_detections": N_MASKS}
-    try:
-        loaded = Detector.load(weights or DEFAULT_WEIGHTS, engine=engine, **forced)
-    except WeightsError:
-        if weights:
-            raise
-        return _random_detector(load_config(TrainConfig, COMPACT_CONFIG).model, engine)
-    return loaded, "trained"
-
-
-def load_paper(engine: str) -> tuple[Detector, str]:
+def load_paper(engine: str) -> Detector:
     """Build ResNet-101 in the configuration of Burke et al. 2019 with random weights."""
     from astro_rcnn.config import ModelConfig
-
-    return _random_detector(ModelConfig(), engine)
-
-
-def _random_detector(config: Any, engine: str) -> tuple[Detector, str]:
-    from dataclasses import replace
-
     from astro_rcnn.detector import Detector
     from astro_rcnn.engine import install_engine
     from astro_rcnn.model import build_model
 
-    model = build_model(replace(config, min_confidence=0.0, max_detections=N_MASKS))
+    model = build_model(ModelConfig(min_confidence=0.0, max_detections=N_MASKS))
     force_detections(model)
     install_engine(model, engine)
-    return Detector(model), "random"
+    return Detector(model)
 
 
 def force_detections(model: MaskRCNN) -> None:
@@ -170,14 +156,18 @@ def _timed(function: Callable[[], int]) -> tuple[float, float, int]:
 # === the parent ===
 
 
-def run_case(network: str, engine: str, backend: str, args: argparse.Namespace) -> dict[str, Any]:
+def run_case(weights: str, engine: str, backend: str, repeats: int) -> dict[str, Any]:
     """Measure one case in its own process; its peak memory comes with it."""
-    command = [sys.executable, __file__, "--case", network, engine, "--weights", args.weights]
-    command += ["--repeats", str(args.repeats)]
+    command = [sys.executable, __file__, "--case", weights, engine, "--repeats", str(repeats)]
     output, _, peak_mb = run_measured(command, {"KERAS_BACKEND": backend})
+    case = {"weights": weights, "engine": engine, "backend": backend, "peak_mb": peak_mb}
+    return case | measured_in(output)
+
+
+def measured_in(output: str) -> dict[str, Any]:
+    """Return what a case says that it measured."""
     line = next(line for line in output.splitlines() if line.startswith(MEASURED))
-    case = {"network": network, "engine": engine, "backend": backend, "peak_mb": peak_mb}
-    return case | json.loads(line.removeprefix(MEASURED))
+    return json.loads(line.removeprefix(MEASURED))
 
 
 def run_measured(command: Sequence[str], variables: dict[str, str]) -> tuple[str, float, float]:
@@ -201,14 +191,14 @@ def run_measured(command: Sequence[str], variables: dict[str, str]) -> tuple[str
 def as_table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the Markdown table; ratios of CPU time are to its first row."""
     lines = [
-        "| network | engine | backend | weights | masks | load s | first call s | best s "
+        "| weights | engine | backend | masks | load s | first call s | best s "
         "| median s | CPU s | CPU ratio | peak MB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         ratio = row["cpu_s"] / rows[0]["cpu_s"]
         lines.append(
-            f"| {row['network']} | {row['engine']} | {row['backend']} | {row['weights']} "
+            f"| {row['weights']} | {row['engine']} | {row['backend']} "
             f"| {row['n_masks']} | {row['load_s']:.1f} "
             f"| {row['first_s']:.1f} ({row['first_cpu_s']:.1f} CPU) | {row['best_s']:.2f} "
             f"| {row['median_s']:.2f} | {row['cpu_s']:.2f} | {ratio:.1f} | {row['peak_mb']:.0f} |"
@@ -217,12 +207,36 @@ def as_table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def describe_command(weights: str) -> str:
+def time_torchvision(python: str, repeats: int) -> str:
+    """Time torchvision's network on the same tile; say why not where it cannot be had."""
+    import numpy as np
+
+    from astro_io.fits_read import read_image
+    from astro_io.normalize import measure_statistics, normalize
+
+    image = read_image(TILE)
+    statistics_of = measure_statistics(image.pixels, image.bad, "asinh")
+    pixels = normalize(image.pixels, statistics_of, "asinh", bad=image.bad)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tile.npz"
+        np.savez(path, image=pixels[None].astype(np.float32))
+        command = [python, str(TORCH_SCRIPT), str(path), str(repeats), "inference"]
+        output, _, peak_mb = run_measured(command, {"PYTHONPATH": ""})
+    found = measured_in(output)
+    if "reason" in found:
+        return f"torchvision: left out, {found['reason']}"
+    wall, cpu = found["inference"]
+    return (
+        f"torchvision {found['version']} maskrcnn_resnet50_fpn, random weights, the same tile to "
+        f"{found['n_masks']} masks: median {wall:.2f} s ({cpu:.2f} CPU), {found['n_threads']} "
+        f"threads, peak {peak_mb:.0f} MB."
+    )
+
+
+def describe_command() -> str:
     """Run ``astro_rcnn.detect`` on the example tile; say its time and peak memory."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "astro_rcnn.detect", str(TILE), "--output", folder]
-        if weights:
-            command += ["--weights", weights]
         start = time.perf_counter()
         _, cpu_s, peak_mb = run_measured(command, {})
         wall_s = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""Time torchvision's maskrcnn_resnet50_fpn on a stored batch; called by train_speed.py.
+"""Time torchvision's maskrcnn_resnet50_fpn on a stored batch, for the two benchmarks of speed.
 
 Needs torch, torchvision and NumPy alone, so that it can run in another environment.
 """
@@ -16,7 +16,7 @@ import numpy as np
 MEASURED = "measured: "
 
 
-def main(path: str, steps: int) -> dict[str, object]:
+def main(path: str, steps: int, *, has_training: bool = True) -> dict[str, object]:
     try:
         import torch
         import torchvision
@@ -38,7 +38,7 @@ def main(path: str, steps: int) -> dict[str, object]:
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     images, targets = [], []
-    for row in range(len(batch["image"])):
+    for row in range(len(batch["image"]) if has_training else 0):
         images.append(torch.tensor(batch["image"][row].transpose(2, 0, 1)))
         targets.append(_target(torch, batch, row, size))
 
@@ -53,16 +53,17 @@ def main(path: str, steps: int) -> dict[str, object]:
     tiled = np.tile(batch["image"][0], (n_tiles, n_tiles, 1))[:512, :512]
     tile = torch.tensor(np.ascontiguousarray(tiled.transpose(2, 0, 1)))
 
-    def infer() -> None:
+    def infer() -> int:
         model.eval()
         model.transform.min_size, model.transform.max_size = (512,), 512
         with torch.no_grad():
-            model([tile])
+            return len(model([tile])[0]["masks"])
 
     return {
         "version": torchvision.__version__,
         "n_threads": torch.get_num_threads(),
-        "step": _timed(step, steps),
+        "n_masks": infer(),
+        **({"step": _timed(step, steps)} if has_training else {}),
         "inference": _timed(infer, steps),
     }
 
@@ -86,7 +87,7 @@ def _target(torch, batch: dict[str, np.ndarray], row: int, size: int) -> dict[st
     }
 
 
-def _timed(function: Callable[[], None], n: int) -> tuple[float, float]:
+def _timed(function: Callable[[], object], n: int) -> tuple[float, float]:
     """Return median wall-clock and CPU seconds of a call, the first left out."""
     function()
     walls, cpus = [], []
@@ -99,4 +100,5 @@ def _timed(function: Callable[[], None], n: int) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    print(MEASURED + json.dumps(main(sys.argv[1], int(sys.argv[2]))))
+    training = "inference" not in sys.argv[3:]
+    print(MEASURED + json.dumps(main(sys.argv[1], int(sys.argv[2]), has_training=training)))

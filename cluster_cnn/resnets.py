@@ -20,7 +20,6 @@ from keras import layers, ops
 
 PAPER2_WIDTHS = (128, 256, 512, 1024)
 PAPER2_BLOCKS = (3, 4, 6, 3)
-PAPER2_DENSE = 1024
 
 POOL_SIGMAS = (0.06, 0.16)
 """Widths of the Gaussian pools of `compact`, in units of the stamp's side."""
@@ -110,7 +109,9 @@ def paper1(x, *, widths: Sequence[int], blocks: Sequence[int]):
 
 
 def resnet50(x):
-    """Build the 50 layers of Paper II: 7x7 stem at full size, pool, bottlenecks, dense 1024.
+    """Build 49 layers of Paper II: 7x7 stem at full size, pool, bottlenecks, global average.
+
+    The fiftieth is the dense layer before the outputs (``head_layers = 1``).
 
     Returns
     -------
@@ -120,8 +121,7 @@ def resnet50(x):
     x = layers.MaxPooling2D(3, strides=2, padding="same", name="max_pool")(x)
     for stage, (width, n_blocks) in enumerate(zip(PAPER2_WIDTHS, PAPER2_BLOCKS, strict=True)):
         x = _stage(bottleneck_block, x, width, n_blocks, number=stage, name=f"conv{stage + 2}")
-    x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    return layers.Dense(PAPER2_DENSE, activation="relu", name="fc1024")(x)
+    return layers.GlobalAveragePooling2D(name="avg_pool")(x)
 
 
 def _stage(block: Callable, x, width: int, n_blocks: int, *, number: int, name: str):

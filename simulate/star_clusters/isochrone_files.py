@@ -17,7 +17,10 @@ from simulate.star_clusters.isochrones import Isochrone, IsochroneGrid
 
 SYSTEMS = ("auto", "vega", "ab")
 
-_AGE = ("logAge", "log(age/yr)", "log10_isochrone_age_yr")
+_LOG_AGE = ("logAge", "log(age/yr)", "log10_isochrone_age_yr")
+_AGE = ("Age", "isochrone_age_yr")
+"""In years: older tables of PARSEC, and MIST where the web form's linear age was chosen."""
+
 _MASS = ("Mini", "M_ini", "initial_mass")
 _METALLICITY = ("Zini", "Z")
 _WHITE_DWARF_PHASE = 6  # of MIST; 9 is Wolf-Rayet
@@ -122,7 +125,12 @@ def _read_table(path: Path) -> _Table:
 
 def _isochrones(table: _Table, system: str) -> list[Isochrone]:
     """Cut a table into isochrones, in AB magnitudes."""
-    log_age = np.round(table.required(_AGE, "log10 of the age in years"), _AGE_DIGITS)
+    age_yr = table.column(_AGE)
+    if age_yr is None:
+        log_age = table.required(_LOG_AGE, "log10 of the age in years")
+    else:
+        log_age = np.log10(age_yr)
+    log_age = np.round(log_age, _AGE_DIGITS)
     mass = table.required(_MASS, "initial masses")
     metallicity = _metallicities(table)
     filters = _filter_columns(table)

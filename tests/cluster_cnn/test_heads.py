@@ -128,7 +128,7 @@ def test_views_of_bins_are_averaged_probabilities():
         ("cluster_phat", 1_071_195),
         ("cluster_phat3", 1_059_483),
         ("cluster_paper1", 291_571),
-        ("cluster_paper2", 10_937_299),
+        ("cluster_paper2", 9_887_699),
     ],
 )
 def test_the_shipped_configurations_can_be_built(name, n_weights):

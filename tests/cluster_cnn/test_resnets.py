@@ -104,7 +104,8 @@ def test_the_network_of_paper_two_is_that_of_its_table():
         last = {2: 3, 3: 4, 4: 6, 5: 3}[stage]
         assert model.get_layer(f"conv{stage}_{last}_out").output.shape == (None, side, side, width)
     assert model.get_layer("conv1_conv").output.shape == (None, 64, 64, 64)
-    assert model.get_layer("fc1024").output.shape == (None, 1024)
+    dense = [layer.name for layer in model.layers if type(layer).__name__ == "Dense"]
+    assert sorted(dense) == sorted(["head", *model.output_names])
     sizes = {name: model.get_layer(name).output.shape[-1] for name in model.output_names}
     assert sizes == {"parameters_0": 2800, "parameters_1": 14, "is_cluster": 1, "log_snr": 20}
     convolutions = [layer for layer in model.layers if "Conv2D" in type(layer).__name__]

@@ -84,6 +84,27 @@ def test_mist_blocks_cameras_and_white_dwarfs(tmp_path):
     np.testing.assert_allclose(first.mag[1], [-2.0 + 1.480, -0.5 + 1.274])
 
 
+def test_ages_in_years_are_read_too(tmp_path):
+    """MIST with a linear age, numbers and [Fe/H]_init as its web form writes them; old PARSEC."""
+    text = MIST.replace("log10_isochrone_age_yr", "isochrone_age_yr").replace(
+        "MIST version number  = 1.2", ""
+    )
+    text = text.replace(" WFC3_UVIS", " [Fe/H]_init WFC3_UVIS").replace(
+        " -3.0 20.0", " -3.0 0.0 20.0"
+    )
+    text = text.replace(" 2.5 -2.0", " 2.5 0.0 -2.0").replace(" 0.5 9.0", " 0.5 0.0 9.0")
+    text = text.replace(" 2.5 1.0", " 2.5 0.0 1.0")
+    text = text.replace(" 8.0000 ", " 1.0000000000000000E+008 ").replace(" 9.0000 ", " 0.1E+010 ")
+    path = tmp_path / "linear.iso.cmd"
+    path.write_text(text)
+    grid = read_isochrones([path])
+    np.testing.assert_array_equal(grid.log_ages, [8.0, 9.0])
+    np.testing.assert_allclose(grid.nearest(8.0, 0.014).mag[1], [-2.0 + 1.480, -0.5 + 1.274])
+    old = PARSEC.format(system="Vegamags").replace("logAge", "Age   ")
+    path.write_text(old.replace(" 8.00000 ", " 1.0e8 ").replace(" 9.00000 ", " 1.0e9 "))
+    np.testing.assert_array_equal(read_isochrones([path]).log_ages, [8.0, 9.0])
+
+
 def test_two_files_of_the_same_stars_add_their_filters(tmp_path):
     acs, wfc3 = tmp_path / "acs.dat", tmp_path / "wfc3.dat"
     text = PARSEC.format(system="Vegamags")
