@@ -47,8 +47,8 @@ class WeightsEntry:
         Of the file.  Empty means: pinned on first use, in ``<file>.sha256`` beside the file.
     bands : tuple of str
         Bands in channel order.
-    pixel_scale_arcsec : float or None
-        Pixel size of the training images.
+    pixel_scale_arcsec : float or (float, float), optional
+        Pixel size of the training images, or its range.
     normalization : str
         How pixels are brought to the network's range.
     classes : tuple of str
@@ -68,7 +68,7 @@ class WeightsEntry:
     file: str
     sha256: str = ""
     bands: tuple[str, ...] = ()
-    pixel_scale_arcsec: float | None = None
+    pixel_scale_arcsec: float | tuple[float, float] | None = None
     normalization: str = ""
     classes: tuple[str, ...] = ()
     thresholds: dict[str, float] = field(default_factory=dict)

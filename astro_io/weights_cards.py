@@ -61,7 +61,7 @@ def model_card(entry: WeightsEntry) -> str:
         "SHA-256": f"`{entry.sha256}`" if entry.sha256 else "pinned on first use",
         "Address": f"<{entry.url}>" if entry.url else "in this folder",
         "Bands": ", ".join(entry.bands),
-        "Pixel scale": f'{entry.pixel_scale_arcsec:g}"/px' if entry.pixel_scale_arcsec else "",
+        "Pixel scale": _scale(entry.pixel_scale_arcsec),
         "Normalisation": entry.normalization,
         "Classes": ", ".join(entry.classes),
         "Thresholds": thresholds,
@@ -177,6 +177,14 @@ def add_scores(name: str, item: str, folder: str | Path) -> str:
         )
     add_entry(replace(entry, scores={**entry.scores, title: scores}), registry_path)
     return f"{name}: {len(scores)} scores under '{title}'"
+
+
+def _scale(arcsec: float | tuple[float, float] | None) -> str:
+    """Write a pixel scale, or the range of one."""
+    if arcsec is None:
+        return ""
+    ends = arcsec if isinstance(arcsec, tuple | list) else (arcsec,)
+    return f'{" to ".join(f"{end:g}" for end in ends)}"/px'
 
 
 def _score_lines(scores: Mapping[str, Any]) -> list[str]:

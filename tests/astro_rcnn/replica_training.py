@@ -1,7 +1,7 @@
 """Train the tiny network on a number of devices; run by test_distribution in a new process.
 
 Arguments: kind of distribution, number of devices, training set, folder. Prints nothing; leaves
-``result.npz`` in the folder: losses of each epoch, and every weight.
+``result.npz`` in the folder: losses of each epoch, and every weight (the first worker does).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(kind: str, n: int, dataset: str, folder: str, die_after: str = "0") -> 
     from astro_io.run_folder import latest_checkpoint
     from astro_rcnn import recorder
     from astro_rcnn.checkpoint import load_model_state
-    from astro_rcnn.config import OptimizerConfig
+    from astro_rcnn.config import OptimizerConfig, StageConfig
     from astro_rcnn.model import build_model
     from astro_rcnn.trainer import train
 
@@ -47,7 +47,9 @@ def main(kind: str, n: int, dataset: str, folder: str, die_after: str = "0") -> 
     config = tiny_run(Path(dataset), steps_per_epoch=2, n_looks=looks)
     config = replace(
         config,
-        data=replace(config.data, batch_size=4),
+        data=replace(config.data, batch_size=4, validation=(dataset,)),
+        # Long steps: the weights move by far more than what they are compared to.
+        schedule=(StageConfig(until_epoch=2, learning_rate=0.05),),
         optimizer=OptimizerConfig(name="sgd", clip_norm=0.5, warmup_steps=2, ema_momentum=0.9),
     )
     if kind == "data-parallel" or keras.backend.backend() == "jax":
@@ -64,6 +66,8 @@ def main(kind: str, n: int, dataset: str, folder: str, die_after: str = "0") -> 
         recorder.save_checkpoint = vanish
     resume = (output / "checkpoints").exists()
     train(config, output, resume=resume, overwrite=False, verbose=0, distribute=kind)
+    if json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {}).get("index", 0) > 0:
+        return
     model = build_model(config.model)
     load_model_state(model, latest_checkpoint(output / "checkpoints")[0])
     weights = {variable.path.replace("/", "|"): np.asarray(variable) for variable in model.weights}

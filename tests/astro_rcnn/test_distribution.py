@@ -72,6 +72,8 @@ def alone(dataset, tmp_path_factory) -> Path:
     """Four steps on one device, with batch normalisation and clipping."""
     folder = tmp_path_factory.mktemp("alone")
     finish(start("none", 1, str(dataset), str(folder)))
+    first, second = (epoch["loss"] for epoch in read(folder)[0])
+    assert abs(first - second) > 0.01 * first, "it learns much more than what is compared to"
     return folder
 
 
@@ -87,27 +89,32 @@ def test_two_devices_train_like_one_even_if_one_is_lost_meanwhile(alone, dataset
     assert_same_training(alone, tmp_path)
 
 
+def start_workers(dataset: Path, folder: Path, *arguments: str) -> list[subprocess.Popen]:
+    cluster = {"worker": [f"localhost:{free_port()}" for _ in range(2)]}
+    tasks = [{"cluster": cluster, "task": {"type": "worker", "index": i}} for i in (0, 1)]
+    line = ("multiworker", 1, str(dataset), str(folder), *arguments)
+    return [start(*line, TF_CONFIG=json.dumps(task)) for task in tasks]
+
+
 @pytest.mark.slow
 def test_a_run_that_loses_a_worker_goes_on_with_the_other(alone, dataset, tmp_path):
     """Two processes; both end after the first epoch, as the loss of one makes both; one resumes."""
-    ports = [free_port(), free_port()]
-    cluster = {"worker": [f"localhost:{port}" for port in ports]}
-    workers = [
-        start(
-            "multiworker",
-            1,
-            str(dataset),
-            str(tmp_path),
-            "1",
-            TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}}),
-        )
-        for index in (0, 1)
-    ]
+    workers = start_workers(dataset, tmp_path, "1")
     finish(workers[0], code=DIED)
     workers[1].kill()
     workers[1].communicate()
     finish(start("none", 1, str(dataset), str(tmp_path)))
     assert_same_training(alone, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_workers_train_to_the_end_like_one(alone, dataset, tmp_path):
+    """With validation, and with looks, which the first worker alone draws."""
+    for worker in start_workers(dataset, tmp_path):
+        finish(worker)
+    assert_same_training(alone, tmp_path)
+    assert len(list((tmp_path / "run" / "looks").iterdir())) == 2
+    assert (tmp_path / "run" / "tiny.weights.h5").is_file()
 
 
 @pytest.mark.slow

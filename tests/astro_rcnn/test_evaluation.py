@@ -37,6 +37,8 @@ def test_all_blocks_of_the_contract_are_there(perfect):
     blocks |= {"deblending", "sep", "n_images", "n_star", "n_galaxy"}
     assert blocks <= set(perfect)
     assert set(perfect["paper"]) == {"star", "galaxy", "combined"}
+    for kind in ("star", "galaxy"):
+        assert set(perfect["paper"][kind]) >= {"AP", "AP50", "AP75", "AP_S", "AP_M", "AP_L"}
     assert set(perfect["confusion"]) == {"0.5", "0.75"}
 
 
