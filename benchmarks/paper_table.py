@@ -6,8 +6,9 @@
 
 Simulates the two test sets (50 fields ``decam-paper``, 10 fields ``decam-deep``, seed 20190806),
 scores ``decam-grz`` and ``astro-rcnn-r101`` on both, and prints one table in Markdown. ``--fields
-5 --deep-fields 1`` is a quick look; ``--seed`` makes other fields, in an ``--output`` of their own. What is there already is kept: ``test.h5``, ``deep-test.h5``,
-and a folder of figures for each weights and set. Exit code 1 where a cell is below the paper's.
+5 --deep-fields 1`` is a quick look; ``--seed`` makes other fields, which want an ``--output`` of
+their own. What is there already is kept: ``test.h5``, ``deep-test.h5``, and a folder of figures
+for each weights and set. Exit code 1 where a cell is below the paper's.
 """
 
 from __future__ import annotations

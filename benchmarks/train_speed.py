@@ -7,13 +7,16 @@
     python benchmarks/train_speed.py --dataset sets/test.h5 --networks resnet101 --crops 128 256 \
         --precisions float32 bfloat16
     python benchmarks/train_speed.py --dataset sets/test.h5 --torch-python TORCH/bin/python
+    python benchmarks/train_speed.py --dataset sets/test.h5 --batches 1 2 4
 
 Every case runs in a process of its own. CPU time, summed over the cores, is printed beside
 wall-clock time: on a machine that is busy with something else it is the number to go by, and the
 pipeline keeps up where a batch takes less of it than a step. torchvision's
 ``maskrcnn_resnet50_fpn`` is given the same images, boxes and masks, at their own size; it may live
 in another environment (``--torch-python``) and is left out, with the reason, where it cannot be
-imported. Threads of OpenMP wait actively, which counts as CPU time: compare the two with
+imported. ``--batches`` times nothing but the batches of ``configs/astro_rcnn_paper.toml``, 16 whole
+images of 512 x 512 px, by so many threads (``data.workers``): what an accelerator can be fed with.
+Threads of OpenMP wait actively, which counts as CPU time: compare the two with
 ``OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1``. Prints Markdown.
 """
 
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from astro_rcnn.model import MaskRCNN
 
 COMPACT_CONFIG = ROOT / "configs" / "astro_rcnn_compact.toml"
+PAPER_CONFIG = ROOT / "configs" / "astro_rcnn_paper.toml"
 NETWORKS = ("compact", "resnet50", "resnet101")
 TORCH_SCRIPT = Path(__file__).with_name("torchvision_speed.py")
 
@@ -52,6 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(MEASURED + json.dumps(CASES[case.pop("kind")](args.dataset, args.steps, **case)))
         return 0
     print(describe_machine(), flush=True)
+    if args.batches:
+        print(batches_table(args), flush=True)
+        return 0
     rows = []
     for network in args.networks:
         for crop in args.crops:
@@ -77,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch", type=int, default=2)
     add("--steps", type=int, default=8, help="timed steps (default %(default)s)")
     add("--memory", action="store_true", help="also: peak memory against the size of the set")
+    add("--batches", nargs="+", type=int, default=[], metavar="K", help="batches alone, K threads")
     add("--torch-python", default=sys.executable, metavar="PATH", help="that has torchvision")
     add("--case", help=argparse.SUPPRESS)
     return parser
@@ -174,7 +182,31 @@ def time_memory(dataset: Path, steps: int, *, n_times: int, cache_mb: int) -> di
     return {"n_scenes": n_scenes, "held_mb": held}
 
 
-CASES: dict[str, Callable[..., dict[str, Any]]] = {"training": time_training, "memory": time_memory}
+def time_batches(dataset: Path, steps: int, *, threads: int) -> dict[str, Any]:
+    """Time batches of the paper's training, handed over one by one, as the network takes them."""
+    from astro_io.config import load_config
+    from astro_rcnn.config import TrainConfig
+    from astro_rcnn.sequences import make_sequences
+
+    config = load_config(TrainConfig, PAPER_CONFIG)
+    data = replace(config.data, training=(str(dataset),), validation=(), workers=threads)
+    training, _ = make_sequences(replace(config, data=data, steps_per_epoch=3 * steps))
+    once = -(-training.n_scenes // data.batch_size)
+    start = time.perf_counter()
+    for index in range(once):
+        training.batch(0, index)
+    cold_s = (time.perf_counter() - start) / once
+    training[0]
+    warm = _timed(lambda index: training[index + 1], 2 * steps)
+    training.close()
+    return {"n_images": data.batch_size, "cold_s": cold_s, "warm": warm}
+
+
+CASES: dict[str, Callable[..., dict[str, Any]]] = {
+    "training": time_training,
+    "memory": time_memory,
+    "batches": time_batches,
+}
 
 
 def _timed(function: Callable[[int], object], n: int) -> tuple[float, float]:
@@ -228,6 +260,20 @@ def memory_table(args: argparse.Namespace) -> str:
         lines.append(
             f"| {case['n_scenes']} | 100 | {case['held_mb']:.0f} | {case['peak_mb']:.0f} |"
         )
+    return "\n".join(lines)
+
+
+def batches_table(args: argparse.Namespace) -> str:
+    """Measure how many images a second the pipeline hands over, by the number of its threads."""
+    lines = [
+        "| threads | a batch, scenes read anew: s | a batch: s (CPU) | images/s |",
+        "|---|---|---|---|",
+    ]
+    for threads in args.batches:
+        case = run_case(args, "batches", threads=threads)
+        wall, cpu = case["warm"]
+        rate = case["n_images"] / wall
+        lines.append(f"| {threads} | {case['cold_s']:.2f} | {wall:.3f} ({cpu:.3f}) | {rate:.0f} |")
     return "\n".join(lines)
 
 
