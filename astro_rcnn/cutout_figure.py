@@ -172,7 +172,7 @@ class CutoutGallery:
             trio[1].set_title("truth", fontsize=8)
             trio[2].set_title("detected", fontsize=8)
         title = self._subject.title
-        figure.suptitle(f"{title}: stars yellow, galaxies blue, missed or false magenta")
+        figure.suptitle(f"{title}: stars blue, galaxies orange, missed or false magenta")
         with atomic_path(path, overwrite=True) as part:
             figure.savefig(part, dpi=100, format="png")
         return path

@@ -104,7 +104,7 @@ def draw_look(
             match < 0,
         )
         right.set_title(f"detections: {len(match)}, false at IoU 0.5: {np.sum(match < 0)}")
-    figure.suptitle(f"{title}; stars yellow, galaxies blue, wrong ones magenta")
+    figure.suptitle(f"{title}; stars blue, galaxies orange, wrong ones magenta")
     with atomic_path(path, overwrite=True) as part:
         figure.savefig(part, dpi=80, format="png")
 

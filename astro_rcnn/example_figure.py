@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from astro_rcnn.evaluation import ScoredScene
 
-CLASS_COLOURS = {1: "#fff04d", 2: "#35d0ff"}
+CLASS_COLOURS = {1: "#56c4f0", 2: "#f5a623"}
+"""As in the overlays of ``detect``."""
+
 OTHER_COLOUR = "#7dff6b"
 WRONG_COLOUR = "#ff30ff"
 
@@ -53,7 +55,7 @@ def write_example(scored: ScoredScene, path: Path, *, operating_score: float) ->
     is_true = scored.score.found["is_true_iou"][: len(shown)]
     draw_outlines(right, picture, shown.mask_boxes, shown.masks, shown.class_ids, ~is_true)
     right.set_title(f"detections: {len(shown)}, false at IoU 0.5 (magenta): {np.sum(~is_true)}")
-    figure.suptitle(f"{truth.image.name}; stars yellow, galaxies blue")
+    figure.suptitle(f"{truth.image.name}; stars blue, galaxies orange")
     with atomic_path(path, overwrite=True) as part:
         figure.savefig(part, dpi=100)
     return path

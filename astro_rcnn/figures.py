@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from astro_rcnn.evaluation import Evaluation
 
 COLOURS = {
-    "star": "#d9822b",
-    "galaxy": "#2f6fb0",
+    "star": "#2f6fb0",
+    "galaxy": "#d9822b",
     "all": "#444444",
     "ours": "#7a3e9d",
     "sep": "#999999",
