@@ -31,23 +31,30 @@ def test_phat_close_ups(shared_data, tmp_path, weights):
     names = sorted(set(folder.glob("*_F475W.jpg")) - set(folder.glob("fake-left*")))
     if not names:
         pytest.skip("no PHAT pictures")
-    for name in names:
+    planes, x, y = [], [], []
+    for name in names:  # one below the other, with a gap between them
         blue, red = image.imread(name), image.imread(str(name).replace("F475W", "color"))
         height, width = (min(sides) for sides in zip(blue.shape[:2], red.shape[:2], strict=True))
-        blue = blue.reshape(*blue.shape[:2], -1)[:height, :width, 0]
-        red = red[:height, :width, 0]
-        planes = dict.fromkeys(BLUE, 255.0 - blue) | dict.fromkeys(RED, red.astype(float))
-        for band, plane in planes.items():
-            data = (plane - np.median(plane)).astype(np.float32) / 255
-            fits.PrimaryHDU(data).writeto(tmp_path / f"img_{band}.fits", overwrite=True)
-        x = np.append(np.linspace(5, width - 5, 12), [-50.0, np.nan])
-        y = np.append(np.linspace(5, height - 5, 12), [3.0, 1.0])
-        result = predict(tmp_path, weights, str(tmp_path), x, y, "--overwrite")
-        assert len(result) == 14
-        assert np.isfinite(np.asarray(result["log_age_p50"])[:12]).all()
-        assert result["flags"][0] & CandidateFlag.EDGE
-        assert result["flags"][12] & CandidateFlag.OFF_IMAGE
-        assert result["flags"][13] & CandidateFlag.NOT_FINITE
+        blue = 255.0 - blue.reshape(*blue.shape[:2], -1)[:height, :width, 0]
+        plane = np.stack([blue, red[:height, :width, 0].astype(float)])
+        plane = (plane - np.median(plane, axis=(1, 2), keepdims=True)) / 255
+        top = sum(part.shape[1] for part in planes)
+        x.extend(np.linspace(5, width - 5, 12))
+        y.extend(top + np.linspace(5, height - 5, 12))
+        planes.append(np.pad(plane, [(0, 0), (0, 60), (0, 800 - width)], constant_values=np.nan))
+    mosaic = np.concatenate(planes, axis=1).astype(np.float32)
+    for band in (*BLUE, *RED):
+        plane = mosaic[0 if band in BLUE else 1]
+        fits.PrimaryHDU(plane).writeto(tmp_path / f"img_{band}.fits")
+    positions = np.append(x, [-50.0, np.nan]), np.append(y, [3.0, 1.0])
+    result = predict(tmp_path, weights, str(tmp_path), *positions)
+    assert len(result) == 12 * len(names) + 2
+    assert np.isfinite(np.asarray(result["log_age_p50"])[:-2]).all()
+    flags = np.asarray(result["flags"])
+    assert flags[0] & CandidateFlag.EDGE
+    assert (flags[[12 * i for i in range(1, len(names))]] & CandidateFlag.BAD_PIXELS).all()
+    assert flags[-2] & CandidateFlag.OFF_IMAGE
+    assert flags[-1] & CandidateFlag.NOT_FINITE
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
