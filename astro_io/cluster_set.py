@@ -83,7 +83,8 @@ class ClusterSetWriter:
     provenance : mapping, optional
         Versions, date, command line: kept, but free to differ when a run goes on.
     n_planned : int, optional
-        Rows of the finished set; readers report a file with fewer as incomplete.
+        Rows of the finished set, in place of what an earlier run planned; readers report a file
+        with fewer as incomplete.
     overwrite : bool
         Replace a file that is there, instead of going on with it.
     filters : mapping, optional
@@ -133,8 +134,9 @@ class ClusterSetWriter:
             self._file.create_group("table")
         if "stamps" in self._file:
             self._dtype = self._file["stamps"].dtype
-        self._file.attrs["n_planned"] = max(n_planned or 0, self._file.attrs.get("n_planned", 0))
         self.n_done = int(self._file.attrs["n_done"])
+        stored = self._file.attrs.get("n_planned", 0)
+        self._file.attrs["n_planned"] = stored if n_planned is None else max(n_planned, self.n_done)
 
     def __enter__(self) -> ClusterSetWriter:
         """Return the writer."""

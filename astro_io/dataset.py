@@ -76,7 +76,8 @@ class DatasetWriter:
     provenance : mapping, optional
         Versions, date, command line: kept, but free to differ when a run goes on.
     n_planned : int, optional
-        Number of scenes of the finished set; readers report a file with fewer as incomplete.
+        Number of scenes of the finished set, in place of what an earlier run planned; readers
+        report a file with fewer as incomplete.
     overwrite : bool
         Replace a file that is there, instead of going on with it.
     stamp_bits : int or None
@@ -115,12 +116,14 @@ class DatasetWriter:
         _hold_metadata_until_flush(self._file)
         if fresh:
             _write_root(self._file, identity, dict(provenance or {}))
-        self._file.attrs["n_planned"] = max(n_planned or 0, self._file.attrs.get("n_planned", 0))
         for name in _scene_names(self._file, complete=False):
             del self._file[name]
         self.done: set[int] = {
             int(self._file[name].attrs["index"]) for name in _scene_names(self._file, complete=True)
         }
+        stored = self._file.attrs.get("n_planned", 0)
+        planned = stored if n_planned is None else max(n_planned, len(self.done))
+        self._file.attrs["n_planned"] = planned
 
     def __enter__(self) -> DatasetWriter:
         """Return the writer."""

@@ -79,12 +79,14 @@ class SceneFolderWriter:
             require_same_set(self.path, stored, identity)
         elif numbered_folders(self.scene_root, self.prefix):
             require_same_set(self.path, set_identity((), None), identity)
+        self.done: set[int] = set(numbered_folders(self.scene_root, self.prefix))
+        planned = (stored or {}).get("n_planned", 0)
+        if n_planned is not None:
+            planned = max(n_planned, len(self.done))
         with atomic_path(self.path / IDENTITY_FILE, overwrite=True) as part:
-            planned = max(n_planned or 0, (stored or {}).get("n_planned", 0))
             extra = {"provenance": dict(provenance or {}), "n_planned": planned}
             text = json.dumps({"schema_version": SCHEMA_VERSION, **identity, **extra}, indent=1)
             part.write_text(text, encoding="utf-8")
-        self.done: set[int] = set(numbered_folders(self.scene_root, self.prefix))
 
     @property
     def scene_root(self) -> Path:

@@ -229,6 +229,14 @@ def test_set_can_be_made_longer(path):
     assert len(DatasetReader(path)) == 2
 
 
+def test_a_later_run_may_want_less(path):
+    write(path, [make_scene(0)], n_planned=4)
+    write(path, [make_scene(1)], n_planned=2)
+    assert len(DatasetReader(path)) == 2
+    write(path, [], n_planned=1)
+    assert len(DatasetReader(path)) == 2
+
+
 def test_other_schema_version_is_refused(path):
     write(path, [])
     with h5py.File(path, "r+") as file:
